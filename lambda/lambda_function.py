@@ -1,0 +1,9 @@
+"""The function's entry point: which handlers there are."""
+
+from handlers import vm
+from port_runner import Runner
+
+runner = Runner()
+runner.include(vm.router)
+
+lambda_handler = runner.lambda_handler

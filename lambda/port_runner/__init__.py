@@ -1,0 +1,42 @@
+"""Runs Port's self-service actions: one function per action, every run ended in Port."""
+
+from .errors import (
+    ActionError,
+    ActionFailed,
+    ConfigurationError,
+    InputError,
+    MessageError,
+    PortApiError,
+    PortAuthenticationError,
+    PortRunnerError,
+    PortUnavailableError,
+    RecordsNotConsumed,
+    RegistrationError,
+)
+from .messages import MessagePaths
+from .outcomes import InProgress, Success
+from .port_api import Entity
+from .routing import ActionRouter
+from .run import ActionRun
+from .runner import Runner
+
+__all__ = [
+    "ActionError",
+    "ActionFailed",
+    "ActionRouter",
+    "ActionRun",
+    "ConfigurationError",
+    "Entity",
+    "InProgress",
+    "InputError",
+    "MessageError",
+    "MessagePaths",
+    "PortApiError",
+    "PortAuthenticationError",
+    "PortRunnerError",
+    "PortUnavailableError",
+    "RecordsNotConsumed",
+    "RegistrationError",
+    "Runner",
+    "Success",
+]

@@ -1,0 +1,102 @@
+"""What can go wrong, as types.
+
+PortRunnerError
+├── ConfigurationError         a variable or a secret is missing or of the wrong shape
+├── RegistrationError          two handlers for one action, not callable, inputs that are no dataclass
+├── MessageError               a record cannot be read
+├── RecordsNotConsumed         raised to Lambda: records must be delivered again
+├── ActionError                ends one run as FAILURE
+│   ├── ActionFailed           raised by handlers, with a sentence for the developer
+│   └── InputError             the inputs do not fit what the handler asks for
+└── PortApiError               Port refused a request
+    ├── PortAuthenticationError
+    └── PortUnavailableError   no answer, or 408, 429 or 5xx after the retries
+"""
+
+from collections.abc import Sequence
+
+
+class PortRunnerError(Exception):
+    """Anything this library raises on purpose."""
+
+
+class ConfigurationError(PortRunnerError):
+    """The function's environment or a secret that it names is missing or of the wrong shape."""
+
+
+class RegistrationError(PortRunnerError):
+    """A handler cannot be registered; raised at import, and it names what clashes."""
+
+
+class MessageError(PortRunnerError):
+    """A Kafka record cannot be read as a message of Port's.
+
+    *reason* never holds anything of the record's content.
+    """
+
+    def __init__(self, reason: str, *, topic: str, partition: int, offset: int) -> None:
+        super().__init__(f"{topic}-{partition}@{offset}: {reason}")
+        self.reason = reason
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+
+class RecordsNotConsumed(PortRunnerError):
+    """Some records of an event could not be finished; Lambda is to deliver the event again.
+
+    *records* are their places, each as ``topic-partition@offset``.
+    """
+
+    def __init__(self, records: Sequence[str], of: int) -> None:
+        super().__init__(f"{len(records)} of {of} records must be delivered again: {', '.join(records)}")
+        self.records = tuple(records)
+
+
+class ActionError(PortRunnerError):
+    """Ends one run as FAILURE; its text is shown in Port."""
+
+
+class ActionFailed(ActionError):
+    """The action cannot be done, for a reason that the developer who ran it should read in Port."""
+
+
+class InputError(ActionError):
+    """The run's inputs do not fit; *input* is the first that does not."""
+
+    def __init__(self, text: str, *, input: str) -> None:
+        super().__init__(text)
+        self.input = input
+
+
+class PortApiError(PortRunnerError):
+    """Port refused a request.
+
+    *status* is the HTTP status (``None``: no answer), *code* Port's error code, *operation* what was asked for,
+    *trace_id* what Port's support asks for. The text holds nothing of the request or of the answer's prose.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        trace_id: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        answer = " ".join(str(part) for part in (status, code, reason) if part is not None)
+        trace = f" (trace id {trace_id})" if trace_id else ""
+        super().__init__(f"Port did not {operation}: {answer or 'no answer'}{trace}")
+        self.operation = operation
+        self.status = status
+        self.code = code
+        self.trace_id = trace_id
+
+
+class PortAuthenticationError(PortApiError):
+    """Port does not accept the client id and secret, or what they may do is not enough."""
+
+
+class PortUnavailableError(PortApiError):
+    """Port could not be reached, or answered 408, 429 or 5xx until the time for it was used up."""

@@ -1,0 +1,115 @@
+"""Which handler takes which run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from .errors import RegistrationError
+from .inputs import AnyInputs, reader_of
+from .outcomes import InProgress, Success
+from .run import ActionRun
+
+type Handler[I] = Callable[[ActionRun[I]], Success | InProgress | None]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A handler and what it takes; *operation* and *blueprint* are ``None`` where it takes any."""
+
+    identifier: str
+    operation: str | None
+    blueprint: str | None
+    idempotent: bool
+    handler: Handler[Any]
+    read_inputs: Callable[[Mapping[str, Any]], Any] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The handler's function, for people."""
+        return f"{self.handler.__module__}.{getattr(self.handler, '__qualname__', repr(self.handler))}"
+
+    def takes(self, operation: str | None, blueprint: str | None) -> bool:
+        return self.operation in (None, operation) and self.blueprint in (None, blueprint)
+
+    @property
+    def strictness(self) -> int:
+        return (self.operation is not None) + (self.blueprint is not None)
+
+
+class ActionRouter:
+    """Collects handlers; a ``Runner`` includes it."""
+
+    def __init__(self) -> None:
+        self.routes: list[Route] = []
+
+    @overload
+    def action[I](
+        self,
+        identifier: str,
+        *,
+        inputs: type[I],
+        idempotent: bool = False,
+        operation: str | None = None,
+        blueprint: str | None = None,
+    ) -> Callable[[Handler[I]], Handler[I]]: ...
+
+    @overload
+    def action(
+        self,
+        identifier: str,
+        *,
+        inputs: None = None,
+        idempotent: bool = False,
+        operation: str | None = None,
+        blueprint: str | None = None,
+    ) -> Callable[[Handler[Mapping[str, Any]]], Handler[Mapping[str, Any]]]: ...
+
+    def action(
+        self,
+        identifier: str,
+        *,
+        inputs: type | None = None,
+        idempotent: bool = False,
+        operation: str | None = None,
+        blueprint: str | None = None,
+    ) -> Callable[[Handler[Any]], Handler[Any]]:
+        """Register the decorated function for the runs of Port's action *identifier*; it is returned unchanged.
+
+        *inputs* is a dataclass (``run.inputs`` is an instance of it), without it ``run.inputs`` is a mapping. Where
+        *operation* (``CREATE``, ``DAY-2``, ``DELETE``) or *blueprint* is given, only such runs are taken. A run whose
+        function died is started again only if its handler is *idempotent*; otherwise it ends as interrupted.
+        Raises ``RegistrationError``.
+        """
+        if not isinstance(identifier, str) or not identifier:
+            raise RegistrationError(f'an action\'s identifier is a text, not {identifier!r}; write @router.action("…")')
+        read_inputs = AnyInputs if inputs is None else reader_of(inputs)
+
+        def register(handler: Handler[Any]) -> Handler[Any]:
+            if not callable(handler):
+                raise RegistrationError(f"the handler of {identifier} is {handler!r}, which cannot be called")
+            add_route(self.routes, Route(identifier, operation, blueprint, idempotent, handler, read_inputs))
+            return handler
+
+        return register
+
+
+def add_route(routes: list[Route], route: Route) -> None:
+    """Put *route* into *routes*; raises ``RegistrationError`` where another takes the very same runs."""
+    for other in routes:
+        same = (other.identifier, other.operation, other.blueprint)
+        if same == (route.identifier, route.operation, route.blueprint):
+            raise RegistrationError(f"two handlers for the action {route.identifier}: {other.name} and {route.name}")
+    routes.append(route)
+
+
+def route_for(routes: Sequence[Route], action: str, operation: str | None, blueprint: str | None) -> Route | None:
+    """The strictest of the routes that take such a run.
+
+    Actions that Port itself moved from its first format are called ``<blueprint>_<old identifier>``, while their
+    messages go on saying the old identifier: a handler may name either.
+    """
+    names = {action}
+    if blueprint:
+        names |= {f"{blueprint}_{action}", action.removeprefix(f"{blueprint}_")}
+    fitting = [route for route in routes if route.identifier in names and route.takes(operation, blueprint)]
+    return max(fitting, key=lambda route: (route.identifier == action, route.strictness), default=None)

@@ -1,0 +1,177 @@
+"""The main path: one Kafka event in, every record consumed or named to come again.
+
+What becomes of one run is in ``lifecycle``.
+"""
+
+import contextvars
+import queue
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import logs
+from .deadline import Deadline
+from .errors import MessageError, PortRunnerError, RecordsNotConsumed
+from .failure_queue import FailureQueue
+from .kafka import Record, records_of
+from .lifecycle import Lifecycle
+from .logs import log
+from .messages import Invocation, MessagePaths, NotOurs, read_message
+from .port_api import PortClient
+from .routing import ActionRouter, Route, add_route
+from .settings import Settings
+from .version import VERSION
+
+# An invocation by hand, from a test or a shell, has no deadline of its own.
+SECONDS_WITHOUT_CONTEXT = 300.0
+TIME_WAS_UP = "the invocation's time was up"
+
+
+class Runner:
+    """Handles the events of a Kafka event source mapping with the handlers of the routers it includes.
+
+    The environment is read at the first event, so that a module which builds a runner can be imported anywhere.
+    """
+
+    def __init__(self, *, message_paths: MessagePaths | None = None) -> None:
+        self._paths = message_paths or MessagePaths()
+        self._routes: list[Route] = []
+        self._consumer: Consumer | None = None
+
+    def include(self, router: ActionRouter) -> None:
+        """Take the handlers of *router*; raises ``RegistrationError`` where two take the same runs."""
+        for route in router.routes:
+            add_route(self._routes, route)
+
+    def lambda_handler(self, event: Any, context: Any) -> Mapping[str, Any] | None:
+        """The function's entry point.
+
+        Where the mapping takes partial batch responses (``REPORT_BATCH_ITEM_FAILURES``) it returns which records must
+        come again; where it does not, raises ``RecordsNotConsumed``, and all of them come again. Raises
+        ``ConfigurationError`` when the environment is not fit, before anything is done.
+        """
+        if self._consumer is None:
+            self._consumer = Consumer(Settings.from_environment(), self._routes, self._paths)
+        seconds = context.get_remaining_time_in_millis() / 1000 if context else SECONDS_WITHOUT_CONTEXT
+        with logs.fields(request_id=getattr(context, "aws_request_id", None)):
+            return self._consumer.consume(records_of(event), seconds)
+
+
+@dataclass
+class Delivery:
+    """A record on its way through one invocation; *again* says why it must come again, ``None`` once it is consumed."""
+
+    record: Record
+    reading: Invocation | NotOurs | MessageError
+    again: str | None = TIME_WAS_UP
+
+    @property
+    def lane(self) -> str:
+        """Records of one lane keep their order; those of different lanes do not wait for each other."""
+        return self.reading.concerns if isinstance(self.reading, Invocation) else self.record.place
+
+
+class Consumer:
+    """Consumes the records of one event after another, within the time that each invocation has."""
+
+    def __init__(self, settings: Settings, routes: Sequence[Route], paths: MessagePaths) -> None:
+        logs.configure(settings.log_level)
+        self._settings = settings
+        self._paths = paths
+        self._failures = FailureQueue(settings.failure_queue_url)
+        port = PortClient(settings.port_api_url, settings.credentials, connections=2 * settings.max_concurrency)
+        self._lifecycle = Lifecycle(routes, port, self._failures, settings)
+        log.info("function.started", version=VERSION, actions=sorted({route.identifier for route in routes}))
+
+    def consume(self, records: Iterable[Record], seconds: float) -> Mapping[str, Any] | None:
+        """Handle *records* in *seconds*; returns or raises what Lambda is to be told of those that must come again."""
+        deadline = Deadline.after(seconds, margin=self._settings.deadline_margin_seconds)
+        deliveries = [Delivery(record, self._read(record)) for record in records]
+        self._run_lanes(_lanes(deliveries), deadline)
+        again = [delivery for delivery in deliveries if delivery.again is not None]
+        if not again:
+            return None
+        if self._settings.report_batch_item_failures:
+            return {"batchItemFailures": [{"itemIdentifier": delivery.record.identifier} for delivery in again]}
+        raise RecordsNotConsumed([f"{each.record.place} ({each.again})" for each in again], of=len(deliveries))
+
+    def _read(self, record: Record) -> Invocation | NotOurs | MessageError:
+        try:
+            return read_message(record, self._paths)
+        except MessageError as error:
+            return error
+
+    def _run_lanes(self, lanes: Sequence[Sequence[Delivery]], deadline: Deadline) -> None:
+        waiting: queue.SimpleQueue[Sequence[Delivery]] = queue.SimpleQueue()
+        for lane in lanes:
+            waiting.put(lane)
+
+        def work() -> None:
+            while True:
+                try:
+                    lane = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                self._run_lane(lane, deadline)
+
+        threads = [
+            threading.Thread(target=contextvars.copy_context().run, args=(work,), name="lane", daemon=True)
+            for _ in range(min(len(lanes), self._settings.max_concurrency))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline.report - time.monotonic()))
+
+    def _run_lane(self, lane: Sequence[Delivery], deadline: Deadline) -> None:
+        for position, delivery in enumerate(lane):
+            if deadline.work_seconds <= 0:
+                return
+            delivery.again = self._consume(delivery, deadline)
+            if delivery.again is not None:
+                for later in lane[position + 1 :]:  # they may not overtake it
+                    later.again = f"it follows {delivery.record.place}"
+                return
+
+    def _consume(self, delivery: Delivery, deadline: Deadline) -> str | None:
+        """Do what there is to do for one record; why it must come again, or ``None`` once it is consumed."""
+        record, reading = delivery.record, delivery.reading
+        with logs.fields(topic=record.topic, partition=record.partition, offset=record.offset):
+            try:
+                if isinstance(reading, MessageError):
+                    self._failures.keep(record, reading.reason)
+                elif isinstance(reading, NotOurs):
+                    log.debug("record.skipped", reason=reading.reason)
+                else:
+                    with logs.fields(run_id=reading.run_id, action=reading.action):
+                        self._lifecycle.advance(reading, deadline)
+                return None
+            except PortRunnerError as error:
+                reason = str(error)
+                log.error("record.not_consumed", reason=reason)
+            except Exception as error:  # a defect of ours, or SQS: no reason to lose a record
+                reason = type(error).__name__
+                log.error("record.not_consumed", error=error)
+            return self._give_up_if_old(delivery, reason)
+
+    def _give_up_if_old(self, delivery: Delivery, reason: str) -> str | None:
+        record, reading = delivery.record, delivery.reading
+        age = record.age
+        if age is None or age <= self._settings.maximum_record_age_seconds:
+            return reason
+        outcome = self._lifecycle.unreported(reading.run_id) if isinstance(reading, Invocation) else None
+        try:
+            self._failures.keep(record, f"given up after {age:.0f} s: {reason}", outcome=outcome)
+        except Exception as error:
+            log.error("record.not_kept", error=error)
+            return type(error).__name__
+        return None
+
+
+def _lanes(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
+    lanes: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        lanes.setdefault(delivery.lane, []).append(delivery)
+    return list(lanes.values())

@@ -1,0 +1,174 @@
+"""What tests of handlers need: a run that records what its handler did, and events as Lambda sends them.
+
+run = run_of("create_vm", CreateVm(cpu=2, memory=4, storage=50, region="eu-west-1"))
+assert create_vm(run) == Success(...)
+assert run.entities["vm", "vm-r_test"].properties["deployed"] == "Deploying"
+"""
+
+import base64
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .kafka import Record
+from .messages import Invocation
+from .port_api import Entity
+from .run import ActionRun, entity_content
+
+TOPIC = "org_test.runs"
+SECONDS = 60.0
+
+
+class RecordedRun[I](ActionRun[I]):
+    """A run that keeps what its handler did, instead of telling Port: *entities*, *lines*, *labels*, *links*.
+
+    Of the entities that a handler reads, those that are put into *entities* before are there.
+    """
+
+    def __init__(self, invocation: Invocation, inputs: I) -> None:
+        self._invocation = invocation
+        self._until = time.monotonic() + SECONDS
+        self.inputs = inputs
+        self.entities: dict[tuple[str, str], Entity] = {}
+        self.lines: list[str] = []
+        self.labels: list[str] = []
+        self.links: list[str] = []
+        self.external_run_ids: list[str] = []
+
+    def log(self, text: str) -> None:
+        self.lines.append(text)
+
+    def label(self, text: str) -> None:
+        self.labels.append(text)
+
+    def link(self, *links: str) -> None:
+        self.links += links
+
+    def external_run_id(self, identifier: str) -> None:
+        self.external_run_ids.append(identifier)
+
+    def upsert_entity(
+        self, blueprint: str, *, identifier: str | None = None, merge: bool = True, **content: Any
+    ) -> Entity:
+        identifier = identifier or f"e_{uuid.uuid4().hex[:16]}"
+        before = self.entities.get((blueprint, identifier)) if merge else None
+        return self._keep(blueprint, identifier, before, content)
+
+    def upsert_entities(self, blueprint: str, entities: Sequence[Mapping[str, Any]], *, merge: bool = True) -> None:
+        for entity in entities:
+            self.upsert_entity(blueprint, merge=merge, **entity)
+
+    def update_entity(self, blueprint: str, identifier: str, **changes: Any) -> Entity:
+        return self._keep(blueprint, identifier, self.entities.get((blueprint, identifier)), changes)
+
+    def get_entity(self, blueprint: str, identifier: str) -> Entity | None:
+        return self.entities.get((blueprint, identifier))
+
+    def delete_entity(self, blueprint: str, identifier: str, *, delete_dependents: bool = False) -> None:  # noqa: ARG002
+        self.entities.pop((blueprint, identifier), None)
+
+    def _keep(self, blueprint: str, identifier: str, before: Entity | None, content: Mapping[str, Any]) -> Entity:
+        given = entity_content(**content)
+        entity = Entity(
+            blueprint=blueprint,
+            identifier=identifier,
+            title=given.get("title", before.title if before else None),
+            properties={**(before.properties if before else {}), **given.get("properties", {})},
+            relations={**(before.relations if before else {}), **given.get("relations", {})},
+        )
+        self.entities[blueprint, identifier] = entity
+        return entity
+
+
+def run_of[I](
+    action: str,
+    inputs: I,
+    *,
+    run_id: str = "r_test",
+    operation: str = "CREATE",
+    blueprint: str | None = None,
+    entity: Mapping[str, Any] | None = None,
+    message: Any = None,
+) -> RecordedRun[I]:
+    """A run of *action* with *inputs*, to call its handler with."""
+    invocation = Invocation(
+        record=Record(topic=TOPIC, partition=0, offset=0, group=f"{TOPIC}-0"),
+        run_id=run_id,
+        action=action,
+        operation=operation,
+        blueprint=blueprint,
+        entity=entity,
+        entity_identifier=None if entity is None else str(entity.get("identifier")),
+        inputs={},
+        user_email="developer@example.com",
+        message=message,
+    )
+    return RecordedRun(invocation, inputs)
+
+
+def kafka_event(
+    *messages: Any, topic: str = TOPIC, partition: int = 0, offset: int = 0, timestamp: int | None = None
+) -> dict[str, Any]:
+    """The event that Lambda sends for *messages*, in one partition.
+
+    A message is anything that JSON can carry, ``bytes`` as they are, or ``None`` for a tombstone. *timestamp* is in
+    milliseconds of the epoch, now without it.
+    """
+    records = [
+        {
+            "topic": topic,
+            "partition": partition,
+            "offset": offset + position,
+            "timestamp": int(time.time() * 1000) if timestamp is None else timestamp,
+            "timestampType": "CREATE_TIME",
+            **({} if message is None else {"value": base64.b64encode(_bytes(message)).decode()}),
+            "headers": [],
+        }
+        for position, message in enumerate(messages)
+    ]
+    return {
+        "eventSource": "SelfManagedKafka",
+        "bootstrapServers": "localhost:9196",
+        "records": {f"{topic}-{partition}": records},
+    }
+
+
+def run_message(
+    action: str,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    run_id: str = "r_test",
+    operation: str = "CREATE",
+    blueprint: str | None = None,
+    entity: str | None = None,
+) -> dict[str, Any]:
+    """A message as Port publishes it for a run of *action*."""
+    return {
+        "action": action,
+        "resourceType": "run",
+        "status": "TRIGGERED",
+        "context": {"entity": entity, "blueprint": blueprint, "runId": run_id},
+        "payload": {
+            "entity": None,
+            "action": {"invocationMethod": {"type": "KAFKA"}, "trigger": operation},
+            "properties": dict(inputs or {}),
+            "censoredProperties": [],
+        },
+    }
+
+
+class LambdaContext:
+    """What of Lambda's context the runner reads, with *seconds* left from now on."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.aws_request_id = str(uuid.uuid4())
+        self._end = time.monotonic() + seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, int((self._end - time.monotonic()) * 1000))
+
+
+def _bytes(message: Any) -> bytes:
+    return message if isinstance(message, bytes) else json.dumps(message).encode()

@@ -1,0 +1,36 @@
+"""A fake Port with the `vm` blueprint, and a function that talks to it."""
+
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from function_under_test import ROOT, Function
+from local_stack.fake_port import FakePort
+
+
+@pytest.fixture
+def port() -> Iterator[FakePort]:
+    with FakePort() as port:
+        credentials = {"clientId": port.client_id, "clientSecret": port.client_secret}
+        token = requests.post(f"{port.url}/v1/auth/access_token", json=credentials, timeout=5).json()["accessToken"]
+        answer = requests.post(
+            f"{port.url}/v1/blueprints",
+            data=(ROOT / "scripts" / "port" / "vm_blueprint.json").read_bytes(),
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            timeout=5,
+        )
+        assert answer.ok, answer.text
+        port.requests.clear()
+        yield port
+
+
+@pytest.fixture
+def function(port: FakePort, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Function]:
+    for name in ("PORT_CREDENTIALS_SECRET_ARN", "FAILURE_QUEUE_URL", "REPORT_BATCH_ITEM_FAILURES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PORT_API_URL", port.url)
+    monkeypatch.setenv("PORT_CLIENT_ID", port.client_id)
+    monkeypatch.setenv("PORT_CLIENT_SECRET", port.client_secret)
+    monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+    return Function(port, read_output=lambda: capsys.readouterr().out)
