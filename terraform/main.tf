@@ -1,0 +1,120 @@
+locals {
+  # What Port publishes for each of its regions. The brokers' certificates are publicly trusted.
+  port_regions = {
+    eu = {
+      api_url           = "https://api.port.io"
+      bootstrap_servers = [for n in [1, 2, 3] : "b-${n}-public.publicclusterprod.t9rw6w.c1.kafka.eu-west-1.amazonaws.com:9196"]
+    }
+    us = {
+      api_url           = "https://api.us.port.io"
+      bootstrap_servers = [for n in [1, 2, 3] : "b-${n}-public.production.5v06xt.c21.kafka.us-east-1.amazonaws.com:9196"]
+    }
+  }
+
+  port_api_url            = coalesce(var.port_api_url, local.port_regions[var.port_region].api_url)
+  kafka_bootstrap_servers = coalesce(var.kafka_bootstrap_servers, local.port_regions[var.port_region].bootstrap_servers)
+
+  function_package = coalesce(var.function_package, "${path.module}/../dist/function.zip")
+  layer_package    = coalesce(var.layer_package, "${path.module}/../dist/layer-${var.architecture}.zip")
+}
+
+# Made before the function: Lambda would otherwise make it at the first line, without retention, and Terraform could
+# not make it any more.
+resource "aws_cloudwatch_log_group" "lambda" {
+  name              = "/aws/lambda/${var.name}"
+  retention_in_days = var.cloudwatch_logs_retention_in_days
+  kms_key_id        = var.kms_key_arn
+  tags              = var.tags
+}
+
+resource "aws_lambda_layer_version" "dependencies" {
+  layer_name               = "${var.name}-dependencies"
+  description              = "Python packages of ${var.name}"
+  compatible_runtimes      = [var.runtime]
+  compatible_architectures = [var.architecture]
+
+  filename          = var.package_s3 == null ? local.layer_package : null
+  source_code_hash  = var.package_s3 == null ? filebase64sha256(local.layer_package) : null
+  s3_bucket         = one(var.package_s3[*].bucket)
+  s3_key            = one(var.package_s3[*].layer_key)
+  s3_object_version = one(var.package_s3[*].layer_object_version)
+
+  lifecycle {
+    # Every change makes a new version: the function must have it before the old one goes.
+    create_before_destroy = true
+
+    precondition {
+      condition     = var.package_s3 != null || fileexists(local.layer_package)
+      error_message = "There is no layer package at ${local.layer_package}. Run `make package` (with ARCHITECTURE=${var.architecture}) to build it, or set layer_package or package_s3."
+    }
+  }
+}
+
+resource "aws_lambda_function" "this" {
+  function_name = var.name
+  description   = "Runs Port's actions: reads ${local.kafka_topic} and reports each run to Port"
+  role          = local.role_arn
+  kms_key_arn   = var.kms_key_arn
+
+  filename          = var.package_s3 == null ? local.function_package : null
+  source_code_hash  = var.package_s3 == null ? filebase64sha256(local.function_package) : null
+  s3_bucket         = one(var.package_s3[*].bucket)
+  s3_key            = one(var.package_s3[*].function_key)
+  s3_object_version = one(var.package_s3[*].function_object_version)
+  layers            = [aws_lambda_layer_version.dependencies.arn]
+
+  handler                        = var.handler
+  runtime                        = var.runtime
+  architectures                  = [var.architecture]
+  memory_size                    = var.memory_size
+  timeout                        = var.timeout
+  reserved_concurrent_executions = var.reserved_concurrent_executions
+
+  environment {
+    variables = merge(
+      var.environment_variables,
+      {
+        PORT_API_URL                = local.port_api_url
+        PORT_CREDENTIALS_SECRET_ARN = local.port_credentials_secret_arn
+        LOG_LEVEL                   = var.log_level
+        REPORT_BATCH_ITEM_FAILURES  = tostring(local.report_batch_item_failures)
+        UNKNOWN_ACTIONS             = var.unknown_actions
+      },
+      { for queue in aws_sqs_queue.failures : "FAILURE_QUEUE_URL" => queue.url },
+    )
+  }
+
+  logging_config {
+    # The function writes one JSON object a line by itself, and Text passes each line on as it is. With JSON, Lambda
+    # would filter the lines by a level of its own, and would set the root logger to that level: at DEBUG, boto3 then
+    # writes the answers of Secrets Manager to the log.
+    log_format = "Text"
+    log_group  = aws_cloudwatch_log_group.lambda.name
+  }
+
+  dynamic "vpc_config" {
+    for_each = length(var.vpc_subnet_ids) > 0 ? [true] : []
+
+    content {
+      subnet_ids         = var.vpc_subnet_ids
+      security_group_ids = var.vpc_security_group_ids
+    }
+  }
+
+  tags = var.tags
+
+  lifecycle {
+    precondition {
+      condition     = var.package_s3 != null || fileexists(local.function_package)
+      error_message = "There is no function package at ${local.function_package}. Run `make package` to build it, or set function_package or package_s3."
+    }
+
+    precondition {
+      condition     = alltrue([for arn in compact([var.kafka_credentials_secret_arn, var.port_credentials_secret_arn]) : split(":", arn)[3] == local.region])
+      error_message = "kafka_credentials_secret_arn and port_credentials_secret_arn must be of secrets in the function's region, ${local.region}. Replicate the secrets there."
+    }
+  }
+
+  # A function in a VPC cannot be made before its role may manage network interfaces, nor be removed without it.
+  depends_on = [aws_iam_role_policy.this]
+}

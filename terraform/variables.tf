@@ -1,0 +1,675 @@
+# Port
+
+variable "port_org_id" {
+  description = "Identifier of your Port organization (GET /v1/organization has it). The topic and the consumer group are named after it."
+  type        = string
+
+  validation {
+    condition     = can(regex("^org_[A-Za-z0-9]+$", var.port_org_id))
+    error_message = "port_org_id must be your Port organization's identifier, which looks like \"org_sYG4DOJZNGy8bYnt\"."
+  }
+}
+
+variable "port_region" {
+  description = "Port's region of your organization, \"eu\" or \"us\": gives port_api_url and kafka_bootstrap_servers their defaults."
+  type        = string
+  default     = "eu"
+
+  validation {
+    condition     = contains(["eu", "us"], var.port_region)
+    error_message = "port_region must be \"eu\" or \"us\". For anything else, set port_api_url and kafka_bootstrap_servers."
+  }
+}
+
+variable "port_api_url" {
+  description = "Address of Port's API, with or without /v1. Null: the one of port_region (eu: https://api.port.io, us: https://api.us.port.io)."
+  type        = string
+  default     = null
+
+  validation {
+    condition = var.port_api_url == null ? true : anytrue([
+      can(regex("^https://[^/ ]+", var.port_api_url)),
+      can(regex("^http://(localhost|127\\.0\\.0\\.1|\\[::1\\])(:[0-9]+)?(/|$)", var.port_api_url)),
+    ])
+    error_message = "port_api_url must start with https://, for Port's credentials are sent to it. Plain http:// is accepted for localhost only."
+  }
+}
+
+variable "port_credentials" {
+  description = "Client of Port's API that reports the runs (in Port: Credentials). Written to a secret of its own and kept out of state and plan; after a change, raise port_credentials_version. Give this or port_credentials_secret_arn."
+  type = object({
+    client_id     = string
+    client_secret = string
+  })
+  default   = null
+  ephemeral = true
+  sensitive = true
+
+  validation {
+    condition     = (var.port_credentials == null) != (var.port_credentials_secret_arn == null)
+    error_message = "Give either port_credentials or port_credentials_secret_arn: exactly one of the two."
+  }
+
+  validation {
+    condition     = var.port_credentials == null ? true : alltrue([for value in values(var.port_credentials) : try(length(trimspace(value)) > 0, false)])
+    error_message = "port_credentials needs a client_id and a client_secret that are not empty."
+  }
+}
+
+variable "port_credentials_version" {
+  description = "Raise this number whenever port_credentials changes: Terraform keeps no secret to compare with."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.port_credentials_version >= 1 && floor(var.port_credentials_version) == var.port_credentials_version
+    error_message = "port_credentials_version must be a whole number from 1 upwards; raise it by one to write new credentials."
+  }
+}
+
+variable "port_credentials_secret_arn" {
+  description = "ARN of an existing secret {\"client_id\": \"…\", \"client_secret\": \"…\"}, in place of port_credentials. Terraform must know it when it plans."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.port_credentials_secret_arn == null ? true : can(regex("^arn:[^:]+:secretsmanager:[^:]+:[0-9]{12}:secret:.+-[A-Za-z0-9]{6}$", var.port_credentials_secret_arn))
+    error_message = "port_credentials_secret_arn must be the whole ARN of a Secrets Manager secret, with the six characters at its end."
+  }
+}
+
+# Kafka
+
+variable "kafka_bootstrap_servers" {
+  description = "Port's Kafka brokers as host:port. Null: the public brokers of port_region. A broker that is added or taken away replaces the mapping, which then resumes in its consumer group."
+  type        = list(string)
+  default     = null
+
+  validation {
+    condition     = var.kafka_bootstrap_servers == null ? true : length(var.kafka_bootstrap_servers) >= 1 && length(var.kafka_bootstrap_servers) <= 10
+    error_message = "kafka_bootstrap_servers must name 1 to 10 brokers: Lambda takes no more."
+  }
+
+  validation {
+    condition = var.kafka_bootstrap_servers == null ? true : alltrue([
+      for server in var.kafka_bootstrap_servers :
+      can(regex("^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?:[1-9][0-9]{0,4}$", server)) && try(tonumber(split(":", server)[1]) <= 65535, false) && length(server) <= 300
+    ])
+    error_message = "Each of kafka_bootstrap_servers must be host:port, such as \"b-1.example.com:9196\", with neither protocol nor spaces."
+  }
+}
+
+variable "kafka_topic" {
+  description = "Topic of the runs. Null: <port_org_id>.runs, as Port names it. A change replaces the mapping."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kafka_topic == null ? true : can(regex("^[^.][A-Za-z0-9._-]{1,248}$", var.kafka_topic))
+    error_message = "kafka_topic must be one topic of 2 to 249 letters, digits, dots, dashes and underscores that does not begin with a dot. Lambda reads one topic in a mapping."
+  }
+}
+
+variable "kafka_consumer_group_id" {
+  description = "Consumer group. Null: <port_org_id>.<name>. Port allows <port_org_id>.<anything> or the Kafka user's name. Give each runner its own: two consumers in one group each see a part of the runs only. A change replaces the mapping, and the new group starts at starting_position."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kafka_consumer_group_id == null ? true : can(regex("^[A-Za-z0-9*:_+=.@/ -]{1,200}$", var.kafka_consumer_group_id))
+    error_message = "kafka_consumer_group_id must have 1 to 200 letters, digits, spaces and - / * : _ + = . @."
+  }
+
+  validation {
+    condition = anytrue([
+      var.kafka_consumer_group_id == null,
+      try(startswith(var.kafka_consumer_group_id, "${var.port_org_id}."), false),
+      try(var.kafka_consumer_group_id == var.kafka_credentials.username, false),
+    ])
+    error_message = "kafka_consumer_group_id must begin with your organization's identifier and a dot (\"org_….my-runner\"), or be the username in kafka_credentials: Port lets its users into no other group."
+  }
+}
+
+variable "kafka_credentials" {
+  description = "Kafka user that Port gave your organization. Written to a secret of its own and kept out of state and plan; after a change, raise kafka_credentials_version. Give this or kafka_credentials_secret_arn."
+  type = object({
+    username = string
+    password = string
+  })
+  default   = null
+  ephemeral = true
+  sensitive = true
+
+  validation {
+    condition     = (var.kafka_credentials == null) != (var.kafka_credentials_secret_arn == null)
+    error_message = "Give either kafka_credentials or kafka_credentials_secret_arn: exactly one of the two."
+  }
+
+  validation {
+    condition     = var.kafka_credentials == null ? true : alltrue([for value in values(var.kafka_credentials) : try(length(trimspace(value)) > 0, false)])
+    error_message = "kafka_credentials needs a username and a password that are not empty."
+  }
+}
+
+variable "kafka_credentials_version" {
+  description = "Raise this number whenever kafka_credentials changes: Terraform keeps no secret to compare with."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.kafka_credentials_version >= 1 && floor(var.kafka_credentials_version) == var.kafka_credentials_version
+    error_message = "kafka_credentials_version must be a whole number from 1 upwards; raise it by one to write new credentials."
+  }
+}
+
+variable "kafka_credentials_secret_arn" {
+  description = "ARN of an existing secret {\"username\": \"…\", \"password\": \"…\"} in the function's region, in place of kafka_credentials. Terraform must know it when it plans."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kafka_credentials_secret_arn == null ? true : can(regex("^arn:[^:]+:secretsmanager:[^:]+:[0-9]{12}:secret:.+-[A-Za-z0-9]{6}$", var.kafka_credentials_secret_arn))
+    error_message = "kafka_credentials_secret_arn must be the whole ARN of a Secrets Manager secret, with the six characters at its end."
+  }
+
+  validation {
+    condition     = var.kafka_credentials_secret_arn == null ? true : can(regex("^[A-Za-z0-9*:_+=.@/ -]{1,200}$", var.kafka_credentials_secret_arn))
+    error_message = "kafka_credentials_secret_arn must have at most 200 characters: a mapping takes no longer one. Give the secret a shorter name."
+  }
+}
+
+variable "kafka_sasl_mechanism" {
+  description = "How Lambda logs in to Kafka: SASL_SCRAM_512_AUTH (Port's), SASL_SCRAM_256_AUTH or BASIC_AUTH (SASL/PLAIN). Always over TLS."
+  type        = string
+  default     = "SASL_SCRAM_512_AUTH"
+
+  validation {
+    condition     = contains(["SASL_SCRAM_512_AUTH", "SASL_SCRAM_256_AUTH", "BASIC_AUTH"], var.kafka_sasl_mechanism)
+    error_message = "kafka_sasl_mechanism must be SASL_SCRAM_512_AUTH (what Port uses), SASL_SCRAM_256_AUTH or BASIC_AUTH."
+  }
+}
+
+variable "kafka_ca_certificate" {
+  description = "PEM of the authority that signed the brokers' certificates, for private ones. Null for Port's brokers: theirs are publicly trusted. Terraform must know it when it plans."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kafka_ca_certificate == null ? true : can(regex("^\\s*-----BEGIN CERTIFICATE-----[\\s\\S]+-----END CERTIFICATE-----\\s*$", var.kafka_ca_certificate))
+    error_message = "kafka_ca_certificate must be the certificate's PEM text itself, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----; read it from a file with file(\"ca.pem\")."
+  }
+}
+
+# Event source mapping
+
+variable "create_event_source_mapping" {
+  description = "Whether to make the event source mappings. False makes the function alone, to be tried by hand first."
+  type        = bool
+  default     = true
+}
+
+variable "create_change_log_event_source_mapping" {
+  description = "Whether the function also receives <port_org_id>.change.log, by a second mapping with the consumer group <kafka_consumer_group_id>.change-log."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.create_change_log_event_source_mapping || var.create_event_source_mapping
+    error_message = "create_change_log_event_source_mapping needs create_event_source_mapping, which is false. Set both or neither."
+  }
+}
+
+variable "event_source_mapping_enabled" {
+  description = "False pauses reading. What comes in the meantime stays in Kafka and is run once this is true again."
+  type        = bool
+  default     = true
+}
+
+variable "starting_position" {
+  description = "Where a consumer group that never read begins: LATEST, or TRIM_HORIZON for every run that the topic still holds. With LATEST, runs executed within the first minutes after the apply can be missed. A change replaces the mapping and means nothing to a group that has read before."
+  type        = string
+  default     = "LATEST"
+
+  validation {
+    condition     = contains(["LATEST", "TRIM_HORIZON"], var.starting_position)
+    error_message = "starting_position must be LATEST (only what comes from now on) or TRIM_HORIZON (everything the topic still holds)."
+  }
+}
+
+variable "batch_size" {
+  description = "Most records in one invocation. Above 1, a function error makes Lambda deliver the whole batch again."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.batch_size >= 1 && var.batch_size <= 10000 && floor(var.batch_size) == var.batch_size
+    error_message = "batch_size must be a whole number from 1 to 10000."
+  }
+}
+
+variable "maximum_batching_window_in_seconds" {
+  description = "How long Lambda gathers records for a batch, 0 to 300 seconds. Null: Lambda's half second. Once set, only a new mapping goes back to that."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.maximum_batching_window_in_seconds == null ? true : var.maximum_batching_window_in_seconds >= 0 && var.maximum_batching_window_in_seconds <= 300 && floor(var.maximum_batching_window_in_seconds) == var.maximum_batching_window_in_seconds
+    error_message = "maximum_batching_window_in_seconds must be a whole number from 0 to 300."
+  }
+}
+
+variable "filter_actions" {
+  description = "Identifiers of the actions that reach the function: all other records cost no invocation, and the function cannot tell you of them. Empty: every record reaches it."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for action in var.filter_actions : can(regex("^[^\\s\"/]+$", action))])
+    error_message = "filter_actions must hold identifiers of actions, such as \"create_vm\", not their titles."
+  }
+
+  validation {
+    condition     = length(jsonencode({ value = { payload = { action = { identifier = var.filter_actions } } } })) <= 4096
+    error_message = "filter_actions is too long: its names must fit into the 4096 characters of one filter pattern. Leave it empty to receive every record; the function skips what it has no handler for."
+  }
+}
+
+variable "provisioned_pollers" {
+  description = "Pollers of your own, at least 1 to 200 and at most 1 to 2000. Unlocks the four variables below. Billed by the hour, idle or not: about 133 USD a month for each mapping."
+  type = object({
+    minimum = number
+    maximum = number
+  })
+  default = null
+
+  validation {
+    condition = var.provisioned_pollers == null ? true : alltrue([
+      var.provisioned_pollers.minimum >= 1,
+      var.provisioned_pollers.minimum <= 200,
+      var.provisioned_pollers.maximum >= var.provisioned_pollers.minimum,
+      var.provisioned_pollers.maximum <= 2000,
+    ])
+    error_message = "provisioned_pollers needs a minimum from 1 to 200 and a maximum from that minimum to 2000."
+  }
+}
+
+variable "maximum_retry_attempts" {
+  description = "How often Lambda delivers a failing batch again, 0 to 10000; then it goes to the failure destination. Null: until it succeeds or Kafka no longer holds it."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.maximum_retry_attempts == null ? true : var.maximum_retry_attempts >= 0 && var.maximum_retry_attempts <= 10000 && floor(var.maximum_retry_attempts) == var.maximum_retry_attempts
+    error_message = "maximum_retry_attempts must be a whole number from 0 to 10000, or null for no limit."
+  }
+
+  validation {
+    condition     = var.maximum_retry_attempts == null || var.provisioned_pollers != null
+    error_message = "maximum_retry_attempts needs provisioned_pollers: without them Lambda retries a Kafka batch until it succeeds. The function itself gives up on records that have grown too old."
+  }
+}
+
+variable "maximum_record_age_in_seconds" {
+  description = "Age at which Lambda gives a record up, 60 to 604800 seconds; it then goes to the failure destination. Null: no limit."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.maximum_record_age_in_seconds == null ? true : var.maximum_record_age_in_seconds >= 60 && var.maximum_record_age_in_seconds <= 604800 && floor(var.maximum_record_age_in_seconds) == var.maximum_record_age_in_seconds
+    error_message = "maximum_record_age_in_seconds must be a whole number from 60 to 604800 (seven days), or null for no limit."
+  }
+
+  validation {
+    condition     = var.maximum_record_age_in_seconds == null || var.provisioned_pollers != null
+    error_message = "maximum_record_age_in_seconds needs provisioned_pollers: without them Lambda has no limit of age for Kafka. The function itself gives up on records that have grown too old."
+  }
+}
+
+variable "bisect_batch_on_function_error" {
+  description = "Whether Lambda halves a failing batch to find the record that fails."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.bisect_batch_on_function_error || var.provisioned_pollers != null
+    error_message = "bisect_batch_on_function_error needs provisioned_pollers: Lambda halves Kafka batches only with them."
+  }
+}
+
+variable "report_batch_item_failures" {
+  description = "Whether the function names the records that failed instead of failing the whole batch. Null: exactly where there are provisioned_pollers."
+  type        = bool
+  default     = null
+
+  validation {
+    condition     = var.report_batch_item_failures == null ? true : !var.report_batch_item_failures || var.provisioned_pollers != null
+    error_message = "report_batch_item_failures needs provisioned_pollers: without them Lambda does not read the function's answer, and the records it names would be lost."
+  }
+}
+
+# Failures
+
+variable "create_failure_queue" {
+  description = "Whether to make the SQS queue that keeps the records which could be neither run nor reported. Without it they are an ERROR in the log."
+  type        = bool
+  default     = true
+}
+
+variable "failure_destination_arn" {
+  description = "SQS queue, SNS topic or S3 bucket to which Lambda itself sends batches that it gives up: with one, that is after about ten attempts. Null: none, or the failure queue where maximum_retry_attempts or maximum_record_age_in_seconds is set."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.failure_destination_arn == null ? true : can(regex("^arn:[^:]+:(sqs|sns|s3):[^:]*:[^:]*:[^:]+$", var.failure_destination_arn)) && length(var.failure_destination_arn) <= 350
+    error_message = "failure_destination_arn must be the ARN of an SQS queue, an SNS topic or an S3 bucket."
+  }
+
+  validation {
+    condition     = var.failure_destination_arn == null ? true : !endswith(var.failure_destination_arn, ".fifo")
+    error_message = "failure_destination_arn must not be a FIFO queue or topic: Lambda does not send to them."
+  }
+}
+
+# Packages
+
+variable "function_package" {
+  description = "The function's zip. Null: dist/function.zip, beside this module's folder, where `make package` puts it."
+  type        = string
+  default     = null
+}
+
+variable "layer_package" {
+  description = "The layer's zip, built for this runtime and architecture. Null: dist/layer-<architecture>.zip, beside this module's folder, where `make package` puts it."
+  type        = string
+  default     = null
+}
+
+variable "package_s3" {
+  description = "Both zips in an S3 bucket of the function's region, in place of files. Give object versions, or a new key for each build: Terraform cannot see a new zip under an old key."
+  type = object({
+    bucket                  = string
+    function_key            = string
+    function_object_version = optional(string)
+    layer_key               = string
+    layer_object_version    = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.package_s3 == null || (var.function_package == null && var.layer_package == null)
+    error_message = "Give either package_s3, or function_package and layer_package: the zips come from one place."
+  }
+}
+
+# Function
+
+variable "name" {
+  description = "Name of the function; every other resource's name begins with it. A change replaces everything, and the consumer group with it."
+  type        = string
+  default     = "port-execution-lambda"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", var.name))
+    error_message = "name must have 1 to 64 letters, digits, dashes and underscores and begin with a letter or digit: it names a Lambda function and an IAM role."
+  }
+}
+
+variable "handler" {
+  description = "Entry point in the function's zip, as module.function."
+  type        = string
+  default     = "lambda_function.lambda_handler"
+
+  validation {
+    condition     = can(regex("^[A-Za-z_][A-Za-z0-9_/]*(\\.[A-Za-z_][A-Za-z0-9_]*)+$", var.handler)) && length(var.handler) <= 128
+    error_message = "handler must be module.function, such as \"lambda_function.lambda_handler\"."
+  }
+}
+
+variable "runtime" {
+  description = "Python runtime: the one that the packages were built for. Newer ones than python3.13 need a newer provider."
+  type        = string
+  default     = "python3.13"
+
+  validation {
+    condition     = can(regex("^python3\\.(1[3-9]|[2-9][0-9])$", var.runtime))
+    error_message = "runtime must be python3.13 or newer, and the one that `make package` built for."
+  }
+}
+
+variable "architecture" {
+  description = "Processor: x86_64 or arm64. The layer must have been built for it."
+  type        = string
+  default     = "x86_64"
+
+  validation {
+    condition     = contains(["x86_64", "arm64"], var.architecture)
+    error_message = "architecture must be x86_64 or arm64."
+  }
+}
+
+variable "memory_size" {
+  description = "Memory in MB, 128 to 10240."
+  type        = number
+  default     = 256
+
+  validation {
+    condition     = var.memory_size >= 128 && var.memory_size <= 10240 && floor(var.memory_size) == var.memory_size
+    error_message = "memory_size must be a whole number of MB from 128 to 10240."
+  }
+}
+
+variable "timeout" {
+  description = "Seconds that one invocation may take, 10 to 840: Kafka allows no more than fourteen minutes, and the function keeps the last seconds to report the run."
+  type        = number
+  default     = 60
+
+  validation {
+    condition     = var.timeout >= 10 && var.timeout <= 840 && floor(var.timeout) == var.timeout
+    error_message = "timeout must be a whole number of seconds from 10 to 840: a Kafka mapping takes no function of more than fourteen minutes, and below ten there is no time left to report a run. Let longer work go on elsewhere and return InProgress."
+  }
+}
+
+variable "reserved_concurrent_executions" {
+  description = "Most invocations at the same time; -1: no limit but the account's."
+  type        = number
+  default     = -1
+
+  validation {
+    condition     = var.reserved_concurrent_executions == -1 || var.reserved_concurrent_executions >= 1
+    error_message = "reserved_concurrent_executions must be -1 (no limit) or at least 1. To stop the function, set event_source_mapping_enabled = false: with 0 the mapping would retry for ever."
+  }
+}
+
+variable "environment_variables" {
+  description = "Further environment variables, for your handlers and for the function's own settings. Not for secrets: they are readable in the console and kept in the state."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition = length(setintersection(keys(var.environment_variables), [
+      "FAILURE_QUEUE_URL", "LOG_LEVEL", "PORT_API_URL", "PORT_CREDENTIALS_SECRET_ARN", "REPORT_BATCH_ITEM_FAILURES", "UNKNOWN_ACTIONS",
+    ])) == 0
+    error_message = "environment_variables must not set FAILURE_QUEUE_URL, LOG_LEVEL, PORT_API_URL, PORT_CREDENTIALS_SECRET_ARN, REPORT_BATCH_ITEM_FAILURES or UNKNOWN_ACTIONS: the module sets them from its own variables."
+  }
+
+  validation {
+    condition     = length(setintersection(keys(var.environment_variables), ["PORT_CLIENT_ID", "PORT_CLIENT_SECRET"])) == 0
+    error_message = "environment_variables must not hold Port's credentials: give port_credentials, which keeps them in a secret."
+  }
+
+  validation {
+    condition     = alltrue([for key in keys(var.environment_variables) : can(regex("^[A-Za-z][A-Za-z0-9_]+$", key)) && !can(regex("^(AWS_(ACCESS_KEY|DEFAULT_REGION|EXECUTION_ENV|LAMBDA_|REGION|SECRET_ACCESS_KEY|SESSION_TOKEN)|LAMBDA_(RUNTIME_DIR|TASK_ROOT))", key))])
+    error_message = "environment_variables must have names of letters, digits and underscores that begin with a letter, and none that Lambda sets itself (AWS_REGION, AWS_LAMBDA_…, LAMBDA_TASK_ROOT and the like)."
+  }
+}
+
+variable "unknown_actions" {
+  description = "What becomes of a run that no handler here takes: \"ignore\" leaves it to others who read the topic; \"fail\" ends it as FAILURE, for a runner that has the topic to itself."
+  type        = string
+  default     = "ignore"
+
+  validation {
+    condition     = contains(["ignore", "fail"], var.unknown_actions)
+    error_message = "unknown_actions must be \"ignore\" or \"fail\"."
+  }
+}
+
+variable "log_level" {
+  description = "Least level of the function's log lines: DEBUG, INFO, WARNING, ERROR or CRITICAL."
+  type        = string
+  default     = "INFO"
+
+  validation {
+    condition     = contains(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], var.log_level)
+    error_message = "log_level must be DEBUG, INFO, WARNING, ERROR or CRITICAL."
+  }
+}
+
+variable "cloudwatch_logs_retention_in_days" {
+  description = "Days that the log is kept; 0: for ever."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = contains([0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.cloudwatch_logs_retention_in_days)
+    error_message = "cloudwatch_logs_retention_in_days must be 0 (for ever) or a number of days that CloudWatch knows: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653."
+  }
+}
+
+variable "vpc_subnet_ids" {
+  description = "Subnets that the function runs in, if its handlers need a VPC. They need a way out to Port's API and to Secrets Manager. The mapping reads Kafka from outside the VPC either way."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = (length(var.vpc_subnet_ids) == 0) == (length(var.vpc_security_group_ids) == 0)
+    error_message = "Give both vpc_subnet_ids and vpc_security_group_ids, or neither: a function in a VPC needs both."
+  }
+}
+
+variable "vpc_security_group_ids" {
+  description = "Security groups of the function, with vpc_subnet_ids."
+  type        = list(string)
+  default     = []
+}
+
+# Alarms
+
+variable "alarm_topic_arns" {
+  description = "SNS topics that are told when an alarm goes off and when it is over. Empty: no alarms."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.alarm_topic_arns : can(regex("^arn:[^:]+:sns:[^:]+:[0-9]{12}:.+$", arn))])
+    error_message = "alarm_topic_arns must hold ARNs of SNS topics."
+  }
+}
+
+variable "alarm_offset_lag" {
+  description = "The alarm for runs that wait goes off when more than this many records have waited in Kafka for fifteen minutes."
+  type        = number
+  default     = 10
+
+  validation {
+    condition     = var.alarm_offset_lag >= 0
+    error_message = "alarm_offset_lag must be 0 or more records."
+  }
+}
+
+variable "create_dashboard" {
+  description = "Whether to make a CloudWatch dashboard of the runs, the function, the lag and the failure queue."
+  type        = bool
+  default     = false
+}
+
+# Permissions and encryption
+
+variable "policy_json" {
+  description = "IAM policy document with what your handlers do in AWS; its statements join the function's own, so each needs a sid of its own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.policy_json == null ? true : can(jsondecode(var.policy_json).Statement)
+    error_message = "policy_json must be an IAM policy document in JSON, such as data.aws_iam_policy_document.handlers.json."
+  }
+
+  validation {
+    condition     = var.policy_json == null || var.role_arn == null
+    error_message = "policy_json cannot be put on the role of role_arn, which is yours: add the statements there."
+  }
+}
+
+variable "policy_arns" {
+  description = "Managed policies for your handlers, as a map from a name of your choice to an ARN."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(var.policy_arns) == 0 || var.role_arn == null
+    error_message = "policy_arns cannot be attached to the role of role_arn, which is yours: attach them there."
+  }
+}
+
+variable "role_arn" {
+  description = "Existing execution role. It must trust lambda.amazonaws.com and hold the statements of the output lambda_role_policy_json. Null: the module makes one. Terraform must know it when it plans."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.role_arn == null ? true : can(regex("^arn:[^:]+:iam::[0-9]{12}:role/.+$", var.role_arn))
+    error_message = "role_arn must be the ARN of an IAM role."
+  }
+}
+
+variable "role_path" {
+  description = "IAM path of the role."
+  type        = string
+  default     = "/"
+
+  validation {
+    condition     = can(regex("^/([!-~]+/)?$", var.role_path))
+    error_message = "role_path must begin and end with a slash, such as \"/platform/\"."
+  }
+}
+
+variable "role_permissions_boundary" {
+  description = "ARN of the policy that bounds the role's permissions."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.role_permissions_boundary == null ? true : can(regex("^arn:[^:]+:iam::([0-9]{12}|aws):policy/.+$", var.role_permissions_boundary))
+    error_message = "role_permissions_boundary must be the ARN of an IAM policy."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "Your own KMS key for the secrets, the log group, the failure queue and the function's environment. Its policy must allow CloudWatch Logs of this region to use it. Null: keys of AWS. It must also cover the secrets and the failure destination that you bring."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null ? true : can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/.+$", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a KMS key (…:key/…); an alias will not do, for IAM policies need the key."
+  }
+}
+
+variable "secrets_recovery_window_in_days" {
+  description = "Days in which a destroyed secret can be restored, 7 to 30; its name stays taken as long. 0: it goes at once, and the module can be applied again; the values are yours to give anyway."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.secrets_recovery_window_in_days == 0 || (var.secrets_recovery_window_in_days >= 7 && var.secrets_recovery_window_in_days <= 30)
+    error_message = "secrets_recovery_window_in_days must be 0 or from 7 to 30."
+  }
+}
+
+variable "tags" {
+  description = "Tags of every resource."
+  type        = map(string)
+  default     = {}
+}
