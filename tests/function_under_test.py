@@ -54,7 +54,15 @@ class Function:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """The log so far."""
+        """The log so far, without the metrics."""
+        return [line for line in self._objects() if "event" in line]
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The metrics so far, in CloudWatch's embedded format."""
+        return [line for line in self._objects() if "_aws" in line]
+
+    def _objects(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.output.splitlines()]
 
     def logged(self, event: str) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Runs Port's self-service actions: one function per action, every run ended in Port."""
 
+from .changes import EntityChange
 from .errors import (
     ActionError,
     ActionFailed,
@@ -19,6 +20,7 @@ from .port_api import Entity
 from .routing import ActionRouter
 from .run import ActionRun
 from .runner import Runner
+from .secret_inputs import Secret, SecretInputError
 
 __all__ = [
     "ActionError",
@@ -27,6 +29,7 @@ __all__ = [
     "ActionRun",
     "ConfigurationError",
     "Entity",
+    "EntityChange",
     "InProgress",
     "InputError",
     "MessageError",
@@ -38,5 +41,7 @@ __all__ = [
     "RecordsNotConsumed",
     "RegistrationError",
     "Runner",
+    "Secret",
+    "SecretInputError",
     "Success",
 ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from .kafka import Record
 from .logs import log
+from .metrics import Metrics
 
 # What SQS takes is 1 MiB; until August 2025 it was a quarter of it, and some emulators still hold to that.
 LARGEST_MESSAGE = 256 * 1024
@@ -14,17 +15,20 @@ LARGEST_MESSAGE = 256 * 1024
 class FailureQueue:
     """Keeps records in the SQS queue at *url*; without a queue, an ERROR in the log is all that is left of one."""
 
-    def __init__(self, url: str | None) -> None:
+    def __init__(self, url: str | None, metrics: Metrics) -> None:
         self._url = url
+        self._metrics = metrics
         self._client: Any = None
 
     def keep(self, record: Record, reason: str, *, outcome: Mapping[str, Any] | None = None) -> None:
         """Keep *record* and why it is here; *outcome* is what could not be reported of a run that did finish.
 
-        A record that is too large for SQS is kept by its place in Kafka alone. Raises what boto3 raises when the queue does not take it: nothing may be lost silently.
+        A record or an outcome that is too large for SQS is left out: the record's place in Kafka still says where
+        it is. Raises what boto3 raises when the queue does not take it: nothing may be lost silently.
         """
         if self._url is None:
             log.error("record.given_up", reason=reason)
+            self._metrics.failure_kept()
             return
         body = {
             "reason": reason,
@@ -36,10 +40,12 @@ class FailureQueue:
             **({} if outcome is None else {"outcome": outcome}),
         }
         text = json.dumps(body)
-        if len(text) > LARGEST_MESSAGE:
-            text = json.dumps({**body, "record": None})  # its place in Kafka still says where it is
+        for name in ("record", "outcome"):
+            if len(text) > LARGEST_MESSAGE:
+                text = json.dumps(body := {**body, name: None})
         self._sqs().send_message(QueueUrl=self._url, MessageBody=text)
         log.error("record.kept", reason=reason)
+        self._metrics.failure_kept()
 
     def _sqs(self) -> Any:
         if self._client is None:

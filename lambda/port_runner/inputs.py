@@ -1,7 +1,7 @@
 """A run's inputs as the dataclass that a handler asks for.
 
-The types a field may have: ``str``, ``int``, ``float``, ``bool``, ``Any``, ``dict``, ``Literal`` of these, an
-``Enum``, another dataclass, a ``list`` of any of these, and ``None`` beside one of them. A field with a default is
+The types a field may have: ``str``, ``int``, ``float``, ``bool``, ``Any``, ``Literal`` of these, an ``Enum``, another
+dataclass, a ``list`` or a ``dict`` of any of these, and ``None`` beside one of them. A field with a default is
 optional. An input whose name is no Python name is written ``field(metadata={"input": "docs-url"})``.
 
 A whole number may come as ``2.0``, since JSON from JavaScript knows one kind of number. Of an input that is an entity
@@ -11,12 +11,14 @@ either, a dataclass with a field ``identifier`` takes either.
 
 import dataclasses
 import enum
+import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union
 
 from .errors import InputError, RegistrationError
+from .secret_inputs import Secret, object_in
 
 type Reader = Callable[[Any], Any]
 
@@ -28,6 +30,11 @@ class Misfit(Exception):
         super().__init__(wants)
         self.wants = wants
         self.path = path
+
+    def at(self, key: str) -> "list[Misfit]":
+        """The same, as seen from what holds the value under *key*."""
+        path = self.path if self.path.startswith("[") or not self.path else f".{self.path}"
+        return [Misfit(self.wants, f"{key}{path}")]
 
 
 class AnyInputs(Mapping[str, Any]):
@@ -66,7 +73,10 @@ def reader_of(inputs: type) -> Callable[[Mapping[str, Any]], Any]:
     """
     if not (isinstance(inputs, type) and dataclasses.is_dataclass(inputs)):
         raise RegistrationError(f"inputs={inputs!r} is no dataclass")
-    read = _dataclass_reader(inputs)
+    try:
+        read = _dataclass_reader(inputs)
+    except RecursionError:
+        raise RegistrationError(f"{inputs.__qualname__} holds itself, which no input can") from None
 
     def read_inputs(values: Mapping[str, Any]) -> Any:
         try:
@@ -84,6 +94,9 @@ class Misfits(Misfit):
         super().__init__(found[0].wants, found[0].path)
         self.found = found
 
+    def at(self, key: str) -> list[Misfit]:
+        return [seen for misfit in self.found for seen in misfit.at(key)]
+
     def sentence(self) -> str:
         """One sentence for the developer who ran the action; it never repeats a value."""
         said = [
@@ -99,7 +112,7 @@ MISSING = "given"
 def _dataclass_reader(kind: type) -> Reader:
     try:
         hints = typing.get_type_hints(kind)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise RegistrationError(f"{kind.__qualname__} has a field of an unknown type: {error}") from None
     readers = {
         field.name: (
@@ -112,6 +125,7 @@ def _dataclass_reader(kind: type) -> Reader:
     }
 
     def read(values: Any) -> Any:
+        values = _object_in(values)
         if isinstance(values, str) and "identifier" in readers:
             values = {"identifier": values}
         if not isinstance(values, Mapping):
@@ -127,10 +141,8 @@ def _dataclass_reader(kind: type) -> Reader:
                     arguments[name] = _absent(read_field)
                 else:
                     arguments[name] = read_field(values[key])
-            except Misfits as misfits:
-                found += [Misfit(each.wants, _joined(key, each.path)) for each in misfits.found]
             except Misfit as misfit:
-                found.append(Misfit(misfit.wants, _joined(key, misfit.path)))
+                found += misfit.at(key)
         if found:
             raise Misfits(found)
         return kind(**arguments)
@@ -149,29 +161,47 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
-def _joined(key: str, path: str) -> str:
-    return f"{key}{path}" if path.startswith("[") or not path else f"{key}.{path}"
-
-
 def _reader(hint: Any, kind: type, name: str) -> Reader:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object:
         return lambda value: value
     if hint in _PLAIN:
         return _PLAIN[hint]
+    if origin is Secret:
+        return _secret_reader(_reader(arguments[0], kind, name))
     if origin in (Union, types.UnionType):
         return _union_reader([_reader(argument, kind, name) for argument in arguments])
     if origin is Literal:
-        return _choice_reader({value: value for value in arguments})
+        return _choice_reader([(value, value) for value in arguments])
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return _choice_reader({member.value: member for member in hint})
+        return _choice_reader([(member.value, member) for member in hint])
     if hint is list or origin in (list, Sequence):
-        return _list_reader(_reader(arguments[0], kind, name) if arguments else lambda value: value)
-    if hint is dict or origin in (dict, Mapping):
-        return _object
+        return _list_reader(_reader(arguments[0] if arguments else Any, kind, name))
+    if hint is dict or (origin in (dict, Mapping) and arguments[0] is str):
+        return _dict_reader(_reader(arguments[1] if arguments else Any, kind, name))
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _dataclass_reader(hint)
     raise RegistrationError(f"{kind.__qualname__}.{name} has a type that no input can have: {hint}")
+
+
+def _secret_reader(read: Reader) -> Reader:
+    def read_secret(value: Any) -> Any:
+        return Secret(read(value))  # what came as plain text is worth hiding too
+
+    return read_secret
+
+
+def _revealed(value: Any) -> Any:
+    """What a secret holds, for a field that is not declared as one."""
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def _object_in(value: Any) -> Any:
+    """What a field that asks for an object is to read; Port encrypts an object as its JSON."""
+    if not isinstance(value, Secret):
+        return value
+    secret = object_in(value)
+    return value.reveal() if secret is None else secret.reveal()
 
 
 def _none(value: Any) -> Any:
@@ -181,6 +211,7 @@ def _none(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
+    value = _revealed(value)
     if isinstance(value, Mapping) and isinstance(value.get("identifier"), str):
         return value["identifier"]
     if not isinstance(value, str):
@@ -198,21 +229,18 @@ def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Misfit("a number")
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
-        raise Misfit("a number of ordinary size") from None
+        number = math.inf
+    if not math.isfinite(number):  # JSON has no word for it, so Port would not take it back
+        raise Misfit("a number of ordinary size")
+    return number
 
 
 def _true_or_false(value: Any) -> Any:
     if not isinstance(value, bool):
         raise Misfit("true or false")
     return value
-
-
-def _object(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise Misfit("an object")
-    return dict(value)
 
 
 _PLAIN: dict[Any, Reader] = {
@@ -240,11 +268,11 @@ def _union_reader(readers: Sequence[Reader]) -> Reader:
     return read
 
 
-def _choice_reader(choices: Mapping[Any, Any]) -> Reader:
-    wants = "one of " + ", ".join(str(choice) for choice in choices)
+def _choice_reader(choices: Sequence[tuple[Any, Any]]) -> Reader:
+    wants = "one of " + ", ".join(str(choice) for choice, _ in choices)
 
     def read(value: Any) -> Any:
-        for choice, result in choices.items():
+        for choice, result in choices:
             if value == choice and isinstance(value, bool) == isinstance(choice, bool):
                 return result
         raise Misfit(wants)
@@ -261,12 +289,23 @@ def _list_reader(read_item: Reader) -> Reader:
         for index, item in enumerate(value):
             try:
                 items.append(read_item(item))
-            except Misfits as misfits:
-                found += [Misfit(each.wants, f"[{index}].{each.path}") for each in misfits.found]
             except Misfit as misfit:
-                found.append(Misfit(misfit.wants, f"[{index}]{misfit.path}"))
+                found += misfit.at(f"[{index}]")
         if found:
             raise Misfits(found)
         return items
+
+    return read
+
+
+def _dict_reader(read_value: Reader) -> Reader:
+    def read(value: Any) -> Any:
+        value = _object_in(value)
+        if not isinstance(value, Mapping):
+            raise Misfit("an object")
+        try:
+            return {key: read_value(each) for key, each in value.items()}
+        except Misfit as misfit:
+            raise Misfits(misfit.at("*")) from None  # its keys are content like its values, and not repeated
 
     return read

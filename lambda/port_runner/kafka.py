@@ -13,6 +13,9 @@ from typing import Any
 
 from .errors import MessageError, PortRunnerError
 
+# Kafka's timestamps are signed numbers of 64 bits.
+LARGEST_TIMESTAMP = 2**63
+
 
 @dataclass(frozen=True)
 class Record:
@@ -72,7 +75,13 @@ def records_of(event: Any) -> list[Record]:
     groups = event.get("records") if isinstance(event, Mapping) else None
     if not isinstance(groups, Mapping):
         raise PortRunnerError("this is no Kafka event: it has no `records`; is the function invoked by hand?")
-    return [_record(group, content) for group, contents in groups.items() for content in contents or ()]
+    return [_record(group, content) for group, contents in groups.items() for content in _listed(group, contents)]
+
+
+def _listed(group: str, contents: Any) -> list[Any]:
+    if not isinstance(contents, list | None):
+        raise PortRunnerError(f"this is no Kafka event: under {group!r} is no list of records")
+    return contents or []
 
 
 def _record(group: str, content: Any) -> Record:
@@ -83,8 +92,8 @@ def _record(group: str, content: Any) -> Record:
             partition=int(content["partition"]),
             offset=int(content["offset"]),
             group=group,
-            timestamp=timestamp if isinstance(timestamp, int) else None,
+            timestamp=timestamp if type(timestamp) is int and timestamp < LARGEST_TIMESTAMP else None,
             content=content,
         )
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise PortRunnerError(f"this is no Kafka event: a record under {group!r} has no place") from None

@@ -18,14 +18,16 @@ from .errors import ActionError, InputError, PortApiError, PortRunnerError
 from .failure_queue import FailureQueue
 from .logs import log
 from .messages import Invocation
+from .metrics import Metrics
 from .outcomes import Failure, InProgress, Outcome, Success
 from .port_api import PortClient
+from .reports import ActionRunReports, NodeRunReports, Reports, RunState, refused
 from .routing import Route, route_for
 from .run import ActionRun
+from .secret_inputs import Decryptor, decrypted
 from .settings import Settings
+from .signature import Verdict, verify
 
-IN_PROGRESS = "IN_PROGRESS"
-HANDED_OVER = "Handed over: what goes on elsewhere ends this run."
 # Lambda delivers again what Port did not answer for before the handler ran, so waiting for long is of no use there.
 PATIENCE_BEFORE_HANDLER_SECONDS = 10.0
 LOG_INTERVAL_SECONDS = 1.0
@@ -56,11 +58,23 @@ class Unreported:
 class Lifecycle:
     """Brings runs to their end, each in one call of ``advance``, or in several where Port cannot be reached."""
 
-    def __init__(self, routes: Sequence[Route], port: PortClient, failures: FailureQueue, settings: Settings) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        port: PortClient,
+        failures: FailureQueue,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> None:
         self._routes = routes
         self._port = port
+        self._action_runs = ActionRunReports(port)
+        self._node_runs = NodeRunReports(port)
         self._failures = failures
+        self._metrics = metrics
         self._settings = settings
+        private_key = settings.client_side_private_key if settings.client_side_private_key_secret_arn else None
+        self._decryptor = Decryptor(settings.encryption_secret, private_key)
         self._memory: OrderedDict[str, NotStarted | Unreported] = OrderedDict()
         self._memory_lock = threading.Lock()
 
@@ -75,55 +89,80 @@ class Lifecycle:
             return
         if invocation.action is not None and self._is_left_to_others(invocation):
             return
+        reports = self._node_runs if invocation.is_workflow_node else self._action_runs
         until = min(deadline.work, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
-        state = self._read_run(invocation, until)
+        state = self._read_run(invocation, reports, until)
         if state is None:
             return
-        if _has_ended(state):
-            log.info("run.not_in_progress", status=state.get("status"))
+        if state.has_ended:
+            log.info("run.not_in_progress", status=state.status)
             return
         invocation = _completed(invocation, state)
         if self._is_left_to_others(invocation):
             return
-        label = state.get("statusLabel")
-        started = bool(label) and not (isinstance(memory, NotStarted) and memory.label == label)
-        if started and self._was_handed_over(invocation.run_id, until):
+        problem = self._signature_problem(invocation)
+        started = bool(state.label) and not (isinstance(memory, NotStarted) and memory.label == state.label)
+        if started and reports.was_handed_over(invocation.run_id, until=until):
             log.info("run.handed_over_before")
             return
-        run: ActionRun[Any] = ActionRun(invocation, self._port, until=deadline.work, log_url=self._settings.log_url)
+        run: ActionRun[Any] = ActionRun(
+            invocation, self._port, reports, until=deadline.work, log_url=self._settings.log_url
+        )
+        if problem is not None:
+            self._failures.keep(invocation.record, problem)
+            if not started:  # a forged message is not to end a run that goes on
+                self._report(run, Failure(f"The message of this run was refused: {problem}."), deadline)
+            return
         self._report(run, self._outcome(run, invocation, started, until, deadline), deadline)
 
     def unreported(self, run_id: str) -> Mapping[str, Any] | None:
         """The outcome that Port has not been told yet, for a person to read."""
         memory = self._memory.get(run_id)
-        return _described(memory.outcome) if isinstance(memory, Unreported) else None
+        if not isinstance(memory, Unreported):
+            return None
+        return {"status": memory.outcome.status, **vars(memory.outcome)}
 
     # Before the handler
 
     def _is_left_to_others(self, invocation: Invocation) -> bool:
         if self._route(invocation) is not None:
             return False
+        if invocation.is_workflow_node:
+            log.debug("record.skipped", reason="it is the run of a workflow's node")
+            return True
         log.warning("action.unknown", stub=_stub(invocation.action or "…"))
         return self._settings.unknown_actions == "ignore"
 
     def _route(self, invocation: Invocation) -> Route | None:
         if invocation.action is None:
             return None
-        return route_for(self._routes, invocation.action, invocation.operation, invocation.blueprint)
+        routes = [route for route in self._routes if route.workflow_nodes or not invocation.is_workflow_node]
+        return route_for(routes, invocation.action, invocation.operation, invocation.blueprint)
 
-    def _read_run(self, invocation: Invocation, until: float) -> Mapping[str, Any] | None:
+    def _read_run(self, invocation: Invocation, reports: Reports, until: float) -> RunState | None:
         """The run as Port has it; ``None``, and its record is kept, for a run that Port does not know."""
         try:
-            return self._port.get_run(invocation.run_id, until=until)
+            return reports.read(invocation.run_id, until=until)
         except PortApiError as error:
             if error.status != 404:
                 raise
             self._failures.keep(invocation.record, "Port does not know its run")
             return None
 
-    def _was_handed_over(self, run_id: str, until: float) -> bool:
-        """A run's log only grows, so whatever the pipeline does with label and links cannot hide this line."""
-        return HANDED_OVER in self._port.run_log(run_id, until=until)
+    def _signature_problem(self, invocation: Invocation) -> str | None:
+        """Why the message is not to be trusted; ``None`` where it is."""
+        mode = self._settings.verify_signature
+        if mode == "off":
+            return None
+        text = invocation.record.text()
+        verdict = verify(text, self._port.credentials().client_secret)
+        if verdict is Verdict.INVALID:  # the secret may have been rotated
+            verdict = verify(text, self._port.credentials(anew=True).client_secret)
+        if verdict is Verdict.INVALID:
+            return "its signature is wrong"
+        if verdict is Verdict.ABSENT and mode == "required":
+            return "it is not signed"
+        return None
 
     def _outcome(
         self, run: ActionRun[Any], invocation: Invocation, started: bool, until: float, deadline: Deadline
@@ -135,14 +174,16 @@ class Lifecycle:
             log.warning("run.interrupted")
             return Failure("The run was interrupted: the function that worked on it ended before it was done.")
         try:
-            run.inputs = route.read_inputs(invocation.inputs or {})
+            run.inputs = route.read_inputs(
+                decrypted(invocation.inputs or {}, invocation.message, self._decryptor, declared=route.secret_inputs)
+            )
         except InputError as error:
             log.warning("run.inputs_do_not_fit", input=error.input)
             return Failure(str(error))
         try:
             self._mark_started(run, until)
         except PortApiError as error:
-            if error.status not in (400, 422):
+            if not refused(error):
                 raise
             log.error("run.not_marked", error=error, status=error.status, code=error.code)
             return Failure(f"The action was not started: {error}.")
@@ -154,15 +195,15 @@ class Lifecycle:
     def _mark_started(self, run: ActionRun[Any], until: float) -> None:
         """Set the label by which the next delivery would know that the handler may have begun."""
         label = f"Started ({logs.field('request_id') or 'by hand'})"
-        links = run._links_with(None)
         self._remember(run.id, NotStarted(label))
-        self._port.update_run(run.id, until=until, statusLabel=label, **({"link": links} if links else {}))
+        run._reports.note(run.id, label=label, links=run._links_with(None), until=until)
 
     # The handler
 
     def _call(self, run: ActionRun[Any], route: Route, deadline: Deadline) -> Outcome:
         """The handler's outcome; once its time is up, what it still does reaches neither Port nor the next event."""
         log.info("run.started", handler=route.name)
+        self._metrics.run_started(route.identifier)
         began = time.monotonic()
         call = Call(lambda: route.handler(run))
         while not call.wait(min(LOG_INTERVAL_SECONDS, deadline.work_seconds)):
@@ -170,8 +211,10 @@ class Lifecycle:
                 run._end()
                 seconds = time.monotonic() - began
                 log.error("run.timed_out", seconds=round(seconds, 1), handler_has_left=call.abandon())
+                run._handler_seconds = seconds
                 return Failure(f"Timed out after {seconds:.0f} s.")
             self._send_lines(run, until=deadline.work)
+        run._handler_seconds = time.monotonic() - began
         run._end()
         try:
             outcome = call.result()
@@ -198,52 +241,43 @@ class Lifecycle:
         try:
             self._send(run, outcome, deadline.report)
         except PortApiError as error:
-            log.critical("run.not_reported", error=error, outcome=_described(outcome)["status"])
+            log.critical("run.not_reported", error=error, outcome=outcome.status)
             raise
         self._forget(run.id)
 
     def _send(self, run: ActionRun[Any], outcome: Outcome, until: float) -> None:
+        reports = run._reports
         try:
             if isinstance(outcome, InProgress):
-                self._hand_over(run, outcome, until)
+                reports.hand_over(run.id, outcome, run._links_with(outcome.link), until=until)
             else:
                 self._end(run, outcome, until)
         except PortApiError as error:
             if error.status == 404:
                 log.error("run.unknown_to_port")
-            elif error.status in (400, 422) and _has_ended(self._port.get_run(run.id, until=until)):
+            elif refused(error) and reports.has_ended(run.id, until=until):
                 log.info("run.not_in_progress")
             else:
                 raise
-
-    def _hand_over(self, run: ActionRun[Any], outcome: InProgress, until: float) -> None:
-        changes: dict[str, Any] = {}
-        if outcome.link:
-            changes["link"] = run._links_with(outcome.link)
-        if outcome.external_run_id:
-            changes["externalRunId"] = outcome.external_run_id
-        if changes:
-            self._port.update_run(run.id, until=until, **changes)
-        self._port.add_run_log(run.id, HANDED_OVER, statusLabel=outcome.label, until=until)
-        log.info("run.handed_over")
+        else:
+            log.info("run.reported", status=outcome.status)
+            self._metrics.run_ended(
+                run.action,
+                outcome.status,
+                handler_seconds=run._handler_seconds,
+                delivery_seconds=run._delivery_seconds,
+            )
 
     def _end(self, run: ActionRun[Any], outcome: Success | Failure, until: float) -> None:
-        status = _described(outcome)["status"]
-        links = run._links_with(outcome.link)
-        shown = {
-            "statusLabel": outcome.label,
-            **({"link": links} if links else {}),
-            **({"summary": outcome.summary} if outcome.summary else {}),
-        }
+        reports = run._reports
         try:
-            self._port.update_run(run.id, until=until, status=status, **shown)
+            reports.end(run.id, outcome, run._links_with(outcome.link), until=until)
         except PortApiError as error:
-            if error.status not in (400, 413, 422) or _has_ended(self._port.get_run(run.id, until=until)):
+            if not refused(error) or reports.has_ended(run.id, until=until):
                 raise
             # What is shown with the status was refused, a link that is none say; the run must end nevertheless.
             log.error("run.outcome_refused", error=error, status=error.status, code=error.code)
-            self._port.update_run(run.id, until=until, status=status)
-        log.info("run.ended", status=status)
+            reports.end_bare(run.id, outcome, until=until)
 
     def _send_lines(self, run: ActionRun[Any], *, until: float) -> None:
         """Send the log lines that are waiting, as one entry of the run's log; they never make an action fail."""
@@ -251,7 +285,7 @@ class Lifecycle:
         if not lines:
             return
         try:
-            self._port.add_run_log(run.id, "\n".join(lines)[:LONGEST_LOG_MESSAGE], until=until)
+            run._reports.add_lines(run.id, "\n".join(lines)[:LONGEST_LOG_MESSAGE], until=until)
         except PortApiError as error:
             log.warning("run.log_not_sent", status=error.status, lines=len(lines))
             if error.status is None or error.status >= 500:
@@ -270,19 +304,12 @@ class Lifecycle:
             self._memory.pop(run_id, None)
 
 
-def _has_ended(state: Mapping[str, Any]) -> bool:
-    return bool(state.get("status", IN_PROGRESS) != IN_PROGRESS)
-
-
-def _completed(invocation: Invocation, state: Mapping[str, Any]) -> Invocation:
-    """*invocation* with what its message left out, from the run itself, in either of the forms that Port gives it."""
-    action = state.get("action")
-    identifier = action.get("identifier") if isinstance(action, Mapping) else action
-    properties = state.get("properties")
+def _completed(invocation: Invocation, state: RunState) -> Invocation:
+    """*invocation* with what its message left out, from the run itself."""
     return replace(
         invocation,
-        action=invocation.action or (identifier if isinstance(identifier, str) else None),
-        inputs=invocation.inputs if invocation.inputs is not None else (properties or {}),
+        action=invocation.action or state.action,
+        inputs=invocation.inputs if invocation.inputs is not None else state.inputs,
     )
 
 
@@ -290,11 +317,6 @@ def _stub(action: str) -> str:
     """The handler that is missing, to be pasted into a module of handlers."""
     function = re.sub(r"\W", "_", action)
     return f'@router.action("{action}")\ndef {function}(run: ActionRun[Mapping[str, Any]]) -> Success:\n    ...'
-
-
-def _described(outcome: Outcome) -> dict[str, Any]:
-    status = {Success: "SUCCESS", Failure: "FAILURE", InProgress: IN_PROGRESS}[type(outcome)]
-    return {"status": status, **vars(outcome)}
 
 
 def _unexpected(error: BaseException | None) -> Failure:

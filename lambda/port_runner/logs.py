@@ -9,7 +9,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -17,6 +17,8 @@ from typing import Any, TextIO
 
 MASK = "[redacted]"
 SHORTEST_SECRET = 4
+MOST_FRAMES = 50
+MOST_CAUSES = 10
 
 _fields: ContextVar[dict[str, Any] | None] = ContextVar("port_runner_log_fields", default=None)
 _secrets: set[str] = set()
@@ -60,29 +62,54 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = error_of(record.exc_info[1])
-        text = json.dumps(line, default=_encoded)
-        for secret in _secrets:
-            text = text.replace(secret, MASK)
-        return text
+        secrets = sorted(_secrets, key=len, reverse=True)  # one may be a part of another
+        return json.dumps({name: _masked(_plain(value), secrets) for name, value in line.items()})
 
 
-def error_of(error: BaseException) -> dict[str, Any]:
+def _plain(value: Any) -> Any:
+    """*value* as JSON can carry it; what cannot be encoded costs its own field, never the line."""
+    try:
+        return json.loads(json.dumps(value, default=_encoded), parse_constant=str)
+    except Exception:
+        return f"<{type(value).__qualname__}>"
+
+
+def _masked(value: Any, secrets: Sequence[str]) -> Any:
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, MASK)
+        return value
+    if isinstance(value, list):
+        return [_masked(each, secrets) for each in value]
+    if isinstance(value, dict):
+        return {_masked(name, secrets): _masked(each, secrets) for name, each in value.items()}
+    return value
+
+
+def error_of(error: BaseException, causes: int = MOST_CAUSES) -> dict[str, Any]:
     """*error* as its type, its frames and its causes: everything but its text, which may quote an input."""
     described: dict[str, Any] = {"type": type(error).__qualname__, "frames": _frames(error.__traceback__)}
+    if causes == 0:  # they can go round in a circle
+        return described
+    if isinstance(error, BaseExceptionGroup):
+        described["errors"] = [error_of(each, causes - 1) for each in error.exceptions[:MOST_CAUSES]]
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
-        described["cause"] = error_of(cause)
+        described["cause"] = error_of(cause, causes - 1)
     return described
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace, limit=50)]
+    frames = traceback.extract_tb(trace, limit=-MOST_FRAMES)  # the last ones: there it arose
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 def _encoded(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        return error_of(value)
     import jsonpickle  # only a line with such a value needs it
 
-    return json.loads(jsonpickle.encode(value, unpicklable=False, warn=False))
+    return json.loads(jsonpickle.encode(value, unpicklable=False, warn=False, keys=True))
 
 
 class Log:
@@ -111,7 +138,13 @@ class Log:
         self._logger.log(level, event, extra={"fields": values}, exc_info=exc_info)
 
 
+def write(line: str) -> None:
+    """Write *line* as it is, at every level."""
+    _lines.info(line)
+
+
 _logger = logging.getLogger("port_runner")
+_lines = logging.getLogger("port_runner.lines")
 log = Log(_logger)
 
 
@@ -122,6 +155,8 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     """
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter())
-    _logger.handlers[:] = [handler]
-    _logger.propagate = False
-    _logger.setLevel(level)
+    plain = logging.StreamHandler(handler.stream)
+    for logger, its_handler, its_level in ((_logger, handler, level), (_lines, plain, "INFO")):
+        logger.handlers[:] = [its_handler]
+        logger.propagate = False
+        logger.setLevel(its_level)

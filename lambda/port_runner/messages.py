@@ -15,6 +15,8 @@ from .kafka import Record
 
 RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 WORKFLOW_NODE_PREFIX = "wfnr_"
+# Where a workflow puts the run of its node, beside the places of a run's identifier.
+WORKFLOW_NODE_PATHS = ("context.nodeRunId", "context.nodeRunIdentifier")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,13 @@ class MessagePaths:
     """
 
     run_id: Sequence[str] = ("context.runId", "runId", "run.id", "payload.runId")
-    action: Sequence[str] = ("action", "action.identifier", "actionIdentifier", "payload.action.identifier")
+    action: Sequence[str] = (
+        "action",
+        "action.identifier",
+        "actionIdentifier",
+        "payload.action.identifier",
+        "payload.action",
+    )
     operation: Sequence[str] = (
         "payload.action.trigger",
         "payload.action.trigger.operation",
@@ -69,11 +77,21 @@ class Invocation:
     message: Any = field(repr=False)
 
     @property
+    def is_workflow_node(self) -> bool:
+        """Whether this is the run of a workflow's node, rather than that of an action."""
+        return self.run_id.startswith(WORKFLOW_NODE_PREFIX)
+
+    @property
     def concerns(self) -> str:
         """What runs may not overtake each other on: the entity, and where there is none the run itself."""
         if self.blueprint is not None and self.entity_identifier is not None:
-            return json.dumps([self.blueprint, self.entity_identifier])
+            return entity_key(self.blueprint, self.entity_identifier)
         return self.run_id
+
+
+def entity_key(blueprint: str, identifier: str) -> str:
+    """One text for an entity, which no other entity has."""
+    return json.dumps([blueprint, identifier])
 
 
 @dataclass(frozen=True)
@@ -85,17 +103,15 @@ class NotOurs:
 
 def read_message(record: Record, paths: MessagePaths) -> Invocation | NotOurs:
     """What *record* asks for. Raises ``MessageError`` for a record that nobody can read."""
-    message = _parsed(record)
+    message = parsed(record)
     parts = [part for part in (message if isinstance(message, list) else [message]) if isinstance(part, Mapping)]
-    find = _Finder(parts)
+    find = Finder(parts)
     reason = _why_not_ours(find)
     if reason is not None:
         return NotOurs(reason)
-    run_id = find.text(paths.run_id)
+    run_id = find.text(WORKFLOW_NODE_PATHS) or find.text(paths.run_id)
     if run_id is None or not RUN_ID.fullmatch(run_id):
         raise record.error("it names no run")
-    if run_id.startswith(WORKFLOW_NODE_PREFIX):
-        return NotOurs("it is the run of a workflow's node")
     return Invocation(
         record=record,
         run_id=run_id,
@@ -110,7 +126,8 @@ def read_message(record: Record, paths: MessagePaths) -> Invocation | NotOurs:
     )
 
 
-def _parsed(record: Record) -> Any:
+def parsed(record: Record) -> Any:
+    """The record's value as JSON; raises ``MessageError`` for what is none."""
     try:
         return json.loads(record.text(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):  # the second for arrays within arrays within arrays
@@ -121,7 +138,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def _why_not_ours(find: "_Finder") -> str | None:
+def _why_not_ours(find: "Finder") -> str | None:
     if find.text(("resourceType",)) not in (None, "run"):
         return "it is not about a run"
     if find.mapping(("changelogDestination",)) is not None:
@@ -136,7 +153,7 @@ def _why_not_ours(find: "_Finder") -> str | None:
     return None
 
 
-class _Finder:
+class Finder:
     """Looks dotted paths up in the objects of a message."""
 
     def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:

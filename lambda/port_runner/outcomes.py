@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 type Links = str | Sequence[str]
 
@@ -10,6 +11,7 @@ type Links = str | Sequence[str]
 class Success:
     """The action is done. *summary* (Markdown) and *link* are shown with the run in Port."""
 
+    status: ClassVar[str] = "SUCCESS"
     summary: str | None = None
     link: Links | None = None
     label: str = "Done"
@@ -22,6 +24,7 @@ class InProgress:
     *external_run_id* is the pipeline's own name for it, by which Port can find the run.
     """
 
+    status: ClassVar[str] = "IN_PROGRESS"
     link: Links | None = None
     external_run_id: str | None = None
     label: str = "In progress"
@@ -31,6 +34,7 @@ class InProgress:
 class Failure:
     """The run is to end as FAILURE with *summary*. Handlers raise ``ActionFailed`` for it."""
 
+    status: ClassVar[str] = "FAILURE"
     summary: str
     link: Links | None = None
     label: str = "Failed"

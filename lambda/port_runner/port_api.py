@@ -30,6 +30,8 @@ LONGEST_DELAY_SECONDS = 8.0
 TOKEN_MARGIN_SECONDS = 60.0
 # `x-ratelimit-reset` is given in seconds to wait and as seconds of the epoch; nobody waits for hours.
 SMALLEST_EPOCH = 10_000
+# What Port refuses with 403 whoever asks.
+ABOUT_RELATIONS = ("required_relation", "has_dependents")
 BULK_SIZE = 20
 LOG_PAGE = 50
 
@@ -59,8 +61,8 @@ class PortClient:
     """Calls Port. Safe for several threads.
 
     Every call takes *until*, a moment of ``time.monotonic()`` by which it and its retries have ended, and raises
-    ``PortUnavailableError`` when Port did not answer by then, ``PortAuthenticationError`` for 401, and
-    ``PortApiError`` for what else Port refuses.
+    ``PortUnavailableError`` when Port did not answer by then, ``PortAuthenticationError`` where its
+    credentials are wrong or do not allow the call, and ``PortApiError`` for what else Port refuses.
     """
 
     def __init__(self, url: str, credentials: Callable[[], Credentials], *, connections: int = 16) -> None:
@@ -68,7 +70,8 @@ class PortClient:
         from requests.adapters import HTTPAdapter
 
         self._url = url
-        self._credentials = credentials
+        self._read_credentials = credentials
+        self._credentials: Credentials | None = None
         self._token = ""
         self._token_until = 0.0
         self._token_lock = threading.Lock()
@@ -77,6 +80,12 @@ class PortClient:
         self._session.auth = _no_netrc
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections, max_retries=0))
+
+    def credentials(self, *, anew: bool = False) -> Credentials:
+        """The credentials in use; read *anew* they may have been rotated since."""
+        if anew or self._credentials is None:
+            self._credentials = self._read_credentials()
+        return self._credentials
 
     # Runs
 
@@ -110,6 +119,17 @@ class PortClient:
             messages += [str(entry.get("message")) for entry in page]
             if len(page) < LOG_PAGE:
                 return messages
+
+    def update_node_run(self, node_run_id: str, *, until: float, **changes: Any) -> None:
+        """Set ``status`` (COMPLETED, with a ``result``: SUCCESS or FAILED), ``statusLabel``, ``links``, ``output``…"""
+        path = _path("workflows", "nodes", "runs", node_run_id)
+        self.call("update the workflow node's run", "PATCH", path, body=changes, until=until)
+
+    def add_node_run_log(self, node_run_id: str, message: str, *, until: float) -> None:
+        """Add a line to the log of a workflow node's run."""
+        path = _path("workflows", "nodes", "runs", node_run_id, "logs")
+        body = {"logs": [{"level": "INFO", "message": message}]}
+        self.call("add to the log of the workflow node's run", "POST", path, body=body, until=until)
 
     # Entities
 
@@ -221,7 +241,7 @@ class PortClient:
                 refreshed = True
                 self._forget(token)
                 continue
-            if response.ok:
+            if _succeeded(response):
                 return _content(response)
             raise _refusal(operation, response)
 
@@ -269,13 +289,13 @@ class PortClient:
             return self._token
 
     def _renew_token(self, operation: str, until: float) -> None:
-        credentials = self._credentials()
+        credentials = self.credentials(anew=True)
         body = {"clientId": credentials.client_id, "clientSecret": credentials.client_secret}
         retries = _Retries(operation, until)
         response = None
         while response is None:
             response = self._send("POST", "/auth/access_token", retries, token=None, body=body)
-        if not response.ok:
+        if not _succeeded(response):
             raise _refusal(operation, response)
         content = _content(response)
         access_token = content.get("accessToken")
@@ -314,7 +334,7 @@ class _Retries:
         self._tries += 1
         asked = _asked_delay(response)
         if asked is not None:
-            delay = asked + random.uniform(0, FIRST_DELAY_SECONDS)
+            delay = max(delay, asked + random.uniform(0, FIRST_DELAY_SECONDS))
         if time.monotonic() + delay >= self._until:
             if response is None:
                 raise PortUnavailableError(self._operation, reason=reason)
@@ -347,10 +367,18 @@ def _asked_delay(response: "requests.Response | None") -> float | None:
     return None
 
 
+def _succeeded(response: "requests.Response") -> bool:
+    """Whether Port did what it was asked for; a redirection comes from something else, or for another address."""
+    return 200 <= response.status_code < 300
+
+
 def _refusal(operation: str, response: "requests.Response") -> PortApiError:
     code = _content(response).get("error")
-    kinds = {401: PortAuthenticationError, 403: PortAuthenticationError}
-    kind = PortUnavailableError if response.status_code in RETRIED else kinds.get(response.status_code, PortApiError)
+    kind: type[PortApiError] = PortApiError
+    if response.status_code in RETRIED:
+        kind = PortUnavailableError
+    elif response.status_code == 401 or (response.status_code == 403 and code not in ABOUT_RELATIONS):
+        kind = PortAuthenticationError
     return kind(
         operation,
         status=response.status_code,

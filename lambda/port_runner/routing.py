@@ -1,13 +1,15 @@
 """Which handler takes which run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
+from .changes import ACTIONS, ChangeHandler, ChangeRoute, add_change_route
 from .errors import RegistrationError
 from .inputs import AnyInputs, reader_of
 from .outcomes import InProgress, Success
 from .run import ActionRun
+from .secret_inputs import declared_secrets
 
 type Handler[I] = Callable[[ActionRun[I]], Success | InProgress | None]
 
@@ -20,8 +22,11 @@ class Route:
     operation: str | None
     blueprint: str | None
     idempotent: bool
+    workflow_nodes: bool
     handler: Handler[Any]
     read_inputs: Callable[[Mapping[str, Any]], Any] = field(repr=False)
+    secret_inputs: frozenset[str] | None
+    """The inputs that are declared to be secret; ``None`` where no dataclass declares any input."""
 
     @property
     def name(self) -> str:
@@ -41,6 +46,7 @@ class ActionRouter:
 
     def __init__(self) -> None:
         self.routes: list[Route] = []
+        self.change_routes: list[ChangeRoute] = []
 
     @overload
     def action[I](
@@ -49,6 +55,7 @@ class ActionRouter:
         *,
         inputs: type[I],
         idempotent: bool = False,
+        workflow_nodes: bool = False,
         operation: str | None = None,
         blueprint: str | None = None,
     ) -> Callable[[Handler[I]], Handler[I]]: ...
@@ -60,6 +67,7 @@ class ActionRouter:
         *,
         inputs: None = None,
         idempotent: bool = False,
+        workflow_nodes: bool = False,
         operation: str | None = None,
         blueprint: str | None = None,
     ) -> Callable[[Handler[Mapping[str, Any]]], Handler[Mapping[str, Any]]]: ...
@@ -70,6 +78,7 @@ class ActionRouter:
         *,
         inputs: type | None = None,
         idempotent: bool = False,
+        workflow_nodes: bool = False,
         operation: str | None = None,
         blueprint: str | None = None,
     ) -> Callable[[Handler[Any]], Handler[Any]]:
@@ -77,17 +86,42 @@ class ActionRouter:
 
         *inputs* is a dataclass (``run.inputs`` is an instance of it), without it ``run.inputs`` is a mapping. Where
         *operation* (``CREATE``, ``DAY-2``, ``DELETE``) or *blueprint* is given, only such runs are taken. A run whose
-        function died is started again only if its handler is *idempotent*; otherwise it ends as interrupted.
+        function died is started again only if its handler is *idempotent*; otherwise it ends as interrupted. With
+        *workflow_nodes* the handler also takes the runs of workflow nodes whose payload names the action; it must
+        be idempotent then, since Port does not say of such a run whether it was started before.
         Raises ``RegistrationError``.
         """
         if not isinstance(identifier, str) or not identifier:
-            raise RegistrationError(f'an action\'s identifier is a text, not {identifier!r}; write @router.action("…")')
+            raise RegistrationError(f"an action's identifier is a text, not {identifier!r}")
+        if workflow_nodes and not idempotent:
+            raise RegistrationError(f"the handler of {identifier} takes workflow nodes, so it must be idempotent=True")
         read_inputs = AnyInputs if inputs is None else reader_of(inputs)
+        secrets = None if inputs is None else declared_secrets(inputs)
 
         def register(handler: Handler[Any]) -> Handler[Any]:
             if not callable(handler):
                 raise RegistrationError(f"the handler of {identifier} is {handler!r}, which cannot be called")
-            add_route(self.routes, Route(identifier, operation, blueprint, idempotent, handler, read_inputs))
+            add_route(
+                self.routes,
+                Route(identifier, operation, blueprint, idempotent, workflow_nodes, handler, read_inputs, secrets),
+            )
+            return handler
+
+        return register
+
+    def change(
+        self, blueprint: str, *, actions: Collection[str] = ACTIONS, own_changes: bool = False
+    ) -> Callable[[ChangeHandler], ChangeHandler]:
+        """Register the decorated function for changes of *blueprint*'s entities; it is returned unchanged.
+
+        Changes that were made with this function's own credentials are left out, unless *own_changes*: a listener
+        that writes to what it listens for must know when to stop. Raises ``RegistrationError``.
+        """
+
+        def register(handler: ChangeHandler) -> ChangeHandler:
+            if not callable(handler):
+                raise RegistrationError(f"the listener to {blueprint} is {handler!r}, which cannot be called")
+            add_change_route(self.change_routes, ChangeRoute(blueprint, tuple(actions), own_changes, handler))
             return handler
 
         return register

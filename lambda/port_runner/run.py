@@ -1,35 +1,43 @@
 """What a handler sees of its run, and may do with it."""
 
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from .errors import ActionFailed, PortRunnerError
+from .catalog import Catalog
 from .messages import Invocation
 from .outcomes import Links, links_of
-from .port_api import Entity, PortClient
+from .port_api import PortClient
+from .reports import Reports
 
 
-class ActionRun[I]:
+class ActionRun[I](Catalog):
     """One run of an action.
 
-    Calls that reach Port raise ``PortApiError`` where Port refuses and ``PortUnavailableError`` where it cannot be
-    reached in the time that the invocation has; a log line raises neither. Once the run has ended every call raises
-    ``PortRunnerError``.
+    Calls that reach Port raise as those of ``Catalog`` do; a log line that cannot be sent raises nothing. Entities
+    that are saved here are tied to the run.
     """
 
     inputs: I
     """The inputs, as the dataclass that the handler was registered with, else as a mapping."""
 
-    def __init__(self, invocation: Invocation, port: PortClient, *, until: float, log_url: str | None) -> None:
+    def __init__(
+        self,
+        invocation: Invocation,
+        port: PortClient,
+        reports: Reports,
+        *,
+        until: float,
+        log_url: str | None,
+    ) -> None:
+        super().__init__(port, until=until, run_id=reports.run_id_of_entities(invocation.run_id))
         self._invocation = invocation
-        self._port = port
-        self._until = until
+        self._reports = reports
         self._links = links_of(log_url)
+        self._delivery_seconds = invocation.record.age
+        self._handler_seconds: float | None = None
         self._lines: list[str] = []
         self._lines_lock = threading.Lock()
-        self._ended = False
 
     @property
     def id(self) -> str:
@@ -71,11 +79,6 @@ class ActionRun[I]:
         """The whole message, as its JSON."""
         return self._invocation.message
 
-    @property
-    def seconds_left(self) -> float:
-        """How long the handler may still run before the run is ended as timed out."""
-        return max(0.0, self._until - time.monotonic())
-
     def log(self, text: str) -> None:
         """Add a line to the run's log in Port. Lines are sent in order, soon, and before the run ends."""
         self._check()
@@ -84,84 +87,17 @@ class ActionRun[I]:
 
     def label(self, text: str) -> None:
         """Show *text* as the run's state while it goes on."""
-        self._update(statusLabel=text)
+        self._note(label=text)
 
     def link(self, *links: str) -> None:
         """Show *links* with the run, beside those that it has."""
-        self._links += [link for link in links if link not in self._links]
-        self._update(link=self._links)
+        shown = [*self._links, *(link for link in links if link not in self._links)]
+        self._note(links=shown)
+        self._links = shown  # only now: one that Port refuses must not come back with the run's end
 
     def external_run_id(self, identifier: str) -> None:
         """Note what another system calls this run; Port can search for it."""
-        self._update(externalRunId=identifier)
-
-    def upsert_entity(
-        self,
-        blueprint: str,
-        *,
-        identifier: str | None = None,
-        title: str | None = None,
-        properties: Mapping[str, Any] | None = None,
-        relations: Mapping[str, Any] | None = None,
-        team: str | Sequence[str] | None = None,
-        icon: str | None = None,
-        merge: bool = True,
-    ) -> Entity:
-        """Create an entity or change the one there is, and tie it to this run.
-
-        Without *identifier* Port makes one up. Without *merge* what is not given here is cleared.
-        """
-        content = entity_content(
-            identifier=identifier,
-            title=title,
-            properties=properties,
-            relations=relations,
-            team=team,
-            icon=icon,
-        )
-        self._check()
-        return self._port.upsert_entity(blueprint, content, run_id=self.id, merge=merge, until=self._until)
-
-    def upsert_entities(self, blueprint: str, entities: Sequence[Mapping[str, Any]], *, merge: bool = True) -> None:
-        """Upsert many, each a mapping with Port's keys (``identifier``, ``title``, ``properties``…).
-
-        All are tried; raises ``ActionFailed`` that names those that Port refused.
-        """
-        self._check()
-        refused = self._port.upsert_entities(blueprint, entities, run_id=self.id, merge=merge, until=self._until)
-        if refused:
-            names = ", ".join(
-                f"{entities[index].get('identifier')} ({error or status})" for index, status, error in refused
-            )
-            raise ActionFailed(f"Port refused {len(refused)} of {len(entities)} {blueprint} entities: {names}")
-
-    def update_entity(
-        self,
-        blueprint: str,
-        identifier: str,
-        *,
-        title: str | None = None,
-        properties: Mapping[str, Any] | None = None,
-        relations: Mapping[str, Any] | None = None,
-        team: str | Sequence[str] | None = None,
-        icon: str | None = None,
-    ) -> Entity:
-        """Change what is given of an entity that exists; a property of ``None`` is cleared."""
-        changes = entity_content(title=title, properties=properties, relations=relations, team=team, icon=icon)
-        self._check()
-        return self._port.update_entity(blueprint, identifier, changes, run_id=self.id, until=self._until)
-
-    def get_entity(self, blueprint: str, identifier: str) -> Entity | None:
-        """The entity, or ``None`` where there is none."""
-        self._check()
-        return self._port.get_entity(blueprint, identifier, until=self._until)
-
-    def delete_entity(self, blueprint: str, identifier: str, *, delete_dependents: bool = False) -> None:
-        """Delete the entity; one that is not there is deleted already."""
-        self._check()
-        self._port.delete_entity(
-            blueprint, identifier, delete_dependents=delete_dependents, run_id=self.id, until=self._until
-        )
+        self._note(external_run_id=identifier)
 
     # For the runner, not for handlers
 
@@ -180,19 +116,6 @@ class ActionRun[I]:
         with self._lines_lock:
             self._lines = lines + self._lines
 
-    def _end(self) -> None:
-        """Let a handler that was left behind do nothing more in Port."""
-        self._ended = True
-
-    def _update(self, **changes: Any) -> None:
+    def _note(self, **changes: Any) -> None:
         self._check()
-        self._port.update_run(self.id, until=self._until, **changes)
-
-    def _check(self) -> None:
-        if self._ended:
-            raise PortRunnerError(f"the run {self.id} has ended")
-
-
-def entity_content(**given: Any) -> dict[str, Any]:
-    """An entity as Port's API takes it: what was not given is left out."""
-    return {name: value for name, value in given.items() if value is not None}
+        self._reports.note(self.id, until=self._until, **changes)

@@ -8,24 +8,30 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from . import logs
+from .changes import CHANGE_LOG, Change, ChangeLog, ChangeRoute, add_change_route, read_change
 from .deadline import Deadline
 from .errors import MessageError, PortRunnerError, RecordsNotConsumed
 from .failure_queue import FailureQueue
 from .kafka import Record, records_of
 from .lifecycle import Lifecycle
 from .logs import log
-from .messages import Invocation, MessagePaths, NotOurs, read_message
+from .messages import Invocation, MessagePaths, NotOurs, parsed, read_message
+from .metrics import Metrics
 from .port_api import PortClient
 from .routing import ActionRouter, Route, add_route
+from .secret_inputs import without_secrets
 from .settings import Settings
 from .version import VERSION
 
 # An invocation by hand, from a test or a shell, has no deadline of its own.
 SECONDS_WITHOUT_CONTEXT = 300.0
+type Reading = Invocation | Change | NotOurs | MessageError
+
 TIME_WAS_UP = "the invocation's time was up"
 
 
@@ -38,12 +44,15 @@ class Runner:
     def __init__(self, *, message_paths: MessagePaths | None = None) -> None:
         self._paths = message_paths or MessagePaths()
         self._routes: list[Route] = []
+        self._change_routes: list[ChangeRoute] = []
         self._consumer: Consumer | None = None
 
     def include(self, router: ActionRouter) -> None:
         """Take the handlers of *router*; raises ``RegistrationError`` where two take the same runs."""
         for route in router.routes:
             add_route(self._routes, route)
+        for change_route in router.change_routes:
+            add_change_route(self._change_routes, change_route)
 
     def lambda_handler(self, event: Any, context: Any) -> Mapping[str, Any] | None:
         """The function's entry point.
@@ -53,10 +62,12 @@ class Runner:
         ``ConfigurationError`` when the environment is not fit, before anything is done.
         """
         if self._consumer is None:
-            self._consumer = Consumer(Settings.from_environment(), self._routes, self._paths)
+            self._consumer = Consumer(Settings.from_environment(), self._routes, self._change_routes, self._paths)
         seconds = context.get_remaining_time_in_millis() / 1000 if context else SECONDS_WITHOUT_CONTEXT
         with logs.fields(request_id=getattr(context, "aws_request_id", None)):
-            return self._consumer.consume(records_of(event), seconds)
+            records = records_of(event)
+            self._consumer.show(context, records)
+            return self._consumer.consume(records, seconds)
 
 
 @dataclass
@@ -64,26 +75,48 @@ class Delivery:
     """A record on its way through one invocation; *again* says why it must come again, ``None`` once it is consumed."""
 
     record: Record
-    reading: Invocation | NotOurs | MessageError
+    reading: Reading
     again: str | None = TIME_WAS_UP
 
     @property
     def lane(self) -> str:
         """Records of one lane keep their order; those of different lanes do not wait for each other."""
-        return self.reading.concerns if isinstance(self.reading, Invocation) else self.record.place
+        if isinstance(self.reading, Invocation | Change):
+            return self.reading.concerns
+        return self.record.place
 
 
 class Consumer:
     """Consumes the records of one event after another, within the time that each invocation has."""
 
-    def __init__(self, settings: Settings, routes: Sequence[Route], paths: MessagePaths) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        routes: Sequence[Route],
+        change_routes: Sequence[ChangeRoute],
+        paths: MessagePaths,
+    ) -> None:
         logs.configure(settings.log_level)
         self._settings = settings
         self._paths = paths
-        self._failures = FailureQueue(settings.failure_queue_url)
+        metrics = Metrics(settings.function_name)
+        self._failures = FailureQueue(settings.failure_queue_url, metrics)
         port = PortClient(settings.port_api_url, settings.credentials, connections=2 * settings.max_concurrency)
-        self._lifecycle = Lifecycle(routes, port, self._failures, settings)
+        self._lifecycle = Lifecycle(routes, port, self._failures, metrics, settings)
+        self._change_log = ChangeLog(change_routes, port, self._failures)
+        self._secret_inputs = frozenset(name for route in routes for name in route.secret_inputs or ())
+        if settings.log_messages:
+            log.warning("function.logs_messages", advice="LOG_MESSAGES is for development only")
         log.info("function.started", version=VERSION, actions=sorted({route.identifier for route in routes}))
+
+    def show(self, context: Any, records: Iterable[Record]) -> None:
+        """Log the messages and the context whole, where LOG_MESSAGES asks for it; secret inputs stay masked."""
+        if not self._settings.log_messages:
+            return
+        log.info("invocation.received", context=context)
+        for record in records:
+            with suppress(MessageError), logs.fields(topic=record.topic, offset=record.offset):
+                log.info("message.received", message=without_secrets(parsed(record), self._secret_inputs))
 
     def consume(self, records: Iterable[Record], seconds: float) -> Mapping[str, Any] | None:
         """Handle *records* in *seconds*; returns or raises what Lambda is to be told of those that must come again."""
@@ -97,8 +130,10 @@ class Consumer:
             return {"batchItemFailures": [{"itemIdentifier": delivery.record.identifier} for delivery in again]}
         raise RecordsNotConsumed([f"{each.record.place} ({each.again})" for each in again], of=len(deliveries))
 
-    def _read(self, record: Record) -> Invocation | NotOurs | MessageError:
+    def _read(self, record: Record) -> Reading:
         try:
+            if record.topic.endswith(CHANGE_LOG):
+                return read_change(record)
             return read_message(record, self._paths)
         except MessageError as error:
             return error
@@ -144,6 +179,9 @@ class Consumer:
                     self._failures.keep(record, reading.reason)
                 elif isinstance(reading, NotOurs):
                     log.debug("record.skipped", reason=reading.reason)
+                elif isinstance(reading, Change):
+                    with logs.fields(blueprint=reading.blueprint, entity=reading.identifier):
+                        self._change_log.advance(reading, deadline)
                 else:
                     with logs.fields(run_id=reading.run_id, action=reading.action):
                         self._lifecycle.advance(reading, deadline)

@@ -21,6 +21,8 @@ class Credentials:
 
     client_id: str
     client_secret: str = field(repr=False)
+    encryption_secret: str | None = field(default=None, repr=False)
+    """What Port encrypts secret inputs with, where that is another client secret."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Settings:
     port_credentials_secret_arn: str | None
     port_client_id: str | None
     port_client_secret: str | None = field(repr=False)
+    port_encryption_secret: str | None = field(repr=False)
+    client_side_private_key_secret_arn: str | None
     log_level: str
     failure_queue_url: str | None
     report_batch_item_failures: bool
@@ -38,6 +42,8 @@ class Settings:
     maximum_record_age_seconds: float
     max_concurrency: int
     unknown_actions: str
+    verify_signature: str
+    log_messages: bool
     function_name: str
     log_group: str | None
     log_stream: str | None
@@ -52,13 +58,17 @@ class Settings:
             port_credentials_secret_arn=read.text("PORT_CREDENTIALS_SECRET_ARN"),
             port_client_id=read.text("PORT_CLIENT_ID"),
             port_client_secret=read.text("PORT_CLIENT_SECRET"),
+            port_encryption_secret=read.text("PORT_ENCRYPTION_SECRET"),
+            client_side_private_key_secret_arn=read.text("CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN"),
             log_level=read.level("LOG_LEVEL"),
             failure_queue_url=read.text("FAILURE_QUEUE_URL"),
             report_batch_item_failures=read.choice("REPORT_BATCH_ITEM_FAILURES", "false", "true") == "true",
             deadline_margin_seconds=read.number("DEADLINE_MARGIN_SECONDS", 2),
             maximum_record_age_seconds=read.number("MAXIMUM_RECORD_AGE_SECONDS", 6 * 3600),
-            max_concurrency=int(read.number("MAX_CONCURRENCY", 16, least=1)),
+            max_concurrency=read.whole_number("MAX_CONCURRENCY", 16, least=1),
             unknown_actions=read.choice("UNKNOWN_ACTIONS", "ignore", "fail"),
+            verify_signature=read.choice("VERIFY_SIGNATURE", "if-present", "required", "off"),
+            log_messages=read.choice("LOG_MESSAGES", "false", "true") == "true",
             function_name=read.text("AWS_LAMBDA_FUNCTION_NAME") or "port-runner",
             log_group=read.text("AWS_LAMBDA_LOG_GROUP_NAME"),
             log_stream=read.text("AWS_LAMBDA_LOG_STREAM_NAME"),
@@ -81,9 +91,23 @@ class Settings:
         if self.port_credentials_secret_arn is not None:
             credentials = _credentials_in(self.port_credentials_secret_arn)
         else:
-            credentials = Credentials(self.port_client_id or "", self.port_client_secret or "")
-        logs.mask(credentials.client_secret)
+            credentials = Credentials(
+                self.port_client_id or "", self.port_client_secret or "", self.port_encryption_secret
+            )
+        for secret in (credentials.client_secret, credentials.encryption_secret):
+            logs.mask(secret or "")
         return credentials
+
+    def encryption_secret(self) -> str:
+        """The secret with which Port encrypts inputs; read anew at each call. Raises ``ConfigurationError``."""
+        credentials = self.credentials()
+        return credentials.encryption_secret or credentials.client_secret
+
+    def client_side_private_key(self) -> str:
+        """The RSA key (PEM) of inputs that are encrypted for it. Raises ``ConfigurationError``."""
+        pem = _secret_text(self.client_side_private_key_secret_arn or "")
+        logs.mask(pem)
+        return pem
 
     @property
     def log_url(self) -> str | None:
@@ -119,6 +143,12 @@ class _Reader:
             raise ConfigurationError(f"{name} must be a number, {least} or more")
         return value
 
+    def whole_number(self, name: str, default: int, least: int) -> int:
+        value = self.number(name, default, least)
+        if not value.is_integer():
+            raise ConfigurationError(f"{name} must be a whole number")
+        return int(value)
+
     def level(self, name: str) -> str:
         value = (self.text(name) or "INFO").upper()
         value = LEVEL_SYNONYMS.get(value, value)
@@ -128,13 +158,29 @@ class _Reader:
 
     def url(self, name: str, default: str) -> str:
         value = (self.text(name) or default).rstrip("/").removesuffix("/v1").rstrip("/")
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        try:
+            parts = urlsplit(value)
+            fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # brackets without an end, a port that is no number
+            fits = False
+        if not fits or any(mark in value for mark in "?#@ "):
             raise ConfigurationError(f"{name} must be an address such as {DEFAULT_PORT_API_URL}")
         return value
 
 
 def _credentials_in(arn: str) -> Credentials:
+    try:
+        content = json.loads(_secret_text(arn))
+        values = [content[name] for name in ("client_id", "client_secret")]
+        values.append(content.get("encryption_secret"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        values = [None]
+    if not all(isinstance(value, str) and value for value in values[:2]):
+        raise ConfigurationError(f"the secret {arn} must be a JSON object with `client_id` and `client_secret`")
+    return Credentials(*values)
+
+
+def _secret_text(arn: str) -> str:
     import boto3  # slow to import, and needed only where the environment names a secret
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -142,19 +188,11 @@ def _credentials_in(arn: str) -> Credentials:
     quick = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 3})
     try:
         client = boto3.client("secretsmanager", config=quick)
-        text = client.get_secret_value(SecretId=arn)["SecretString"]
+        return str(client.get_secret_value(SecretId=arn)["SecretString"])
     except (BotoCoreError, ClientError, KeyError) as error:
         raise ConfigurationError(
             f"the secret {arn} cannot be read ({_kind(error)}): does it exist, and may the function's role read it?"
         ) from None
-    try:
-        content = json.loads(text)
-        client_id, client_secret = content["client_id"], content["client_secret"]
-    except (ValueError, KeyError, TypeError):
-        client_id = client_secret = None
-    if not (isinstance(client_id, str) and client_id and isinstance(client_secret, str) and client_secret):
-        raise ConfigurationError(f"the secret {arn} must be a JSON object with `client_id` and `client_secret`")
-    return Credentials(client_id, client_secret)
 
 
 def _kind(error: Exception) -> str:

@@ -12,10 +12,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .errors import PortApiError
 from .kafka import Record
 from .messages import Invocation
 from .port_api import Entity
-from .run import ActionRun, entity_content
+from .run import ActionRun
 
 TOPIC = "org_test.runs"
 SECONDS = 60.0
@@ -38,30 +39,52 @@ class RecordedRun[I](ActionRun[I]):
         self.external_run_ids: list[str] = []
 
     def log(self, text: str) -> None:
-        self.lines.append(text)
+        self.lines.append(str(text))
 
     def label(self, text: str) -> None:
         self.labels.append(text)
 
     def link(self, *links: str) -> None:
-        self.links += links
+        self.links += [link for link in links if link not in self.links]
 
     def external_run_id(self, identifier: str) -> None:
         self.external_run_ids.append(identifier)
 
     def upsert_entity(
-        self, blueprint: str, *, identifier: str | None = None, merge: bool = True, **content: Any
+        self,
+        blueprint: str,
+        *,
+        identifier: str | None = None,
+        title: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        relations: Mapping[str, Any] | None = None,
+        team: str | Sequence[str] | None = None,  # noqa: ARG002
+        icon: str | None = None,  # noqa: ARG002
+        merge: bool = True,
     ) -> Entity:
         identifier = identifier or f"e_{uuid.uuid4().hex[:16]}"
         before = self.entities.get((blueprint, identifier)) if merge else None
-        return self._keep(blueprint, identifier, before, content)
+        return self._keep(blueprint, identifier, before, title, properties, relations)
 
     def upsert_entities(self, blueprint: str, entities: Sequence[Mapping[str, Any]], *, merge: bool = True) -> None:
         for entity in entities:
             self.upsert_entity(blueprint, merge=merge, **entity)
 
-    def update_entity(self, blueprint: str, identifier: str, **changes: Any) -> Entity:
-        return self._keep(blueprint, identifier, self.entities.get((blueprint, identifier)), changes)
+    def update_entity(
+        self,
+        blueprint: str,
+        identifier: str,
+        *,
+        title: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        relations: Mapping[str, Any] | None = None,
+        team: str | Sequence[str] | None = None,  # noqa: ARG002
+        icon: str | None = None,  # noqa: ARG002
+    ) -> Entity:
+        before = self.entities.get((blueprint, identifier))
+        if before is None:
+            raise PortApiError("update the entity", status=404, code="not_found")
+        return self._keep(blueprint, identifier, before, title, properties, relations)
 
     def get_entity(self, blueprint: str, identifier: str) -> Entity | None:
         return self.entities.get((blueprint, identifier))
@@ -69,14 +92,21 @@ class RecordedRun[I](ActionRun[I]):
     def delete_entity(self, blueprint: str, identifier: str, *, delete_dependents: bool = False) -> None:  # noqa: ARG002
         self.entities.pop((blueprint, identifier), None)
 
-    def _keep(self, blueprint: str, identifier: str, before: Entity | None, content: Mapping[str, Any]) -> Entity:
-        given = entity_content(**content)
+    def _keep(
+        self,
+        blueprint: str,
+        identifier: str,
+        before: Entity | None,
+        title: str | None,
+        properties: Mapping[str, Any] | None,
+        relations: Mapping[str, Any] | None,
+    ) -> Entity:
         entity = Entity(
             blueprint=blueprint,
             identifier=identifier,
-            title=given.get("title", before.title if before else None),
-            properties={**(before.properties if before else {}), **given.get("properties", {})},
-            relations={**(before.relations if before else {}), **given.get("relations", {})},
+            title=title if title is not None or before is None else before.title,
+            properties=_without_nulls({**(before.properties if before else {}), **(properties or {})}),
+            relations=_without_nulls({**(before.relations if before else {}), **(relations or {})}),
         )
         self.entities[blueprint, identifier] = entity
         return entity
@@ -168,6 +198,10 @@ class LambdaContext:
 
     def get_remaining_time_in_millis(self) -> int:
         return max(0, int((self._end - time.monotonic()) * 1000))
+
+
+def _without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _bytes(message: Any) -> bytes:

@@ -1,0 +1,344 @@
+"""Inputs that Port encrypts on their way here, and a wrapper that keeps them from being printed.
+
+Port has two schemes: ``aes256-gcm``, whose key is the beginning of the organisation's client secret, and
+``client-side``, which encrypts for an RSA key that only the customer has. Both carry a tag that tells whether a key
+fits, so that it may be tried.
+https://docs.port.io/actions-and-automations/create-self-service-experiences/setup-ui-for-action/user-inputs/secret
+"""
+
+import base64
+import dataclasses
+import functools
+import hmac
+import json
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Never
+
+from . import logs
+from .errors import InputError
+
+AES256_GCM = "aes256-gcm"
+CLIENT_SIDE = "client-side"
+
+KEY_BYTES = 32
+TAG_BYTES = 16
+AES256_GCM_IV_BYTES = 16
+CLIENT_SIDE_IV_BYTES = 12
+
+# Dotted paths in a message: to the names of its secret inputs, and, in Port's first format, to the definitions of all.
+CENSORED = ("payload.censoredProperties", "censoredProperties")
+DEFINITIONS = ("payload.action.userInputs.properties",)
+# How Port writes these names is not documented; they may be paths that begin above the inputs, with any of these.
+ABOVE_INPUTS = ("", "payload", "properties", "inputs")
+
+
+class SecretInputError(InputError):
+    """A secret input cannot be decrypted; the text says what is likely wrong, and nothing of the input."""
+
+
+class Secret[T: str | dict[str, Any]]:
+    """A value that is never printed: ``reveal()`` has it, all else shows a mask.
+
+    What it holds is masked in the log as well, of an object each text within. It can be neither pickled nor hashed;
+    a copy is the secret itself.
+    """
+
+    __slots__ = ("_reveal",)
+
+    def __init__(self, value: T) -> None:
+        # Not the value itself, which whatever dumps an object's attributes would find.
+        self._reveal: Callable[[], T] = lambda: value
+        for text in _texts(value):
+            logs.mask(text)
+
+    def reveal(self) -> T:
+        """The value; never to be put into a log line, a summary or a link."""
+        return self._reveal()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({logs.MASK})"
+
+    def __format__(self, specification: str) -> str:
+        return repr(self)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether *other* is a secret of the same JSON, in a time that depends on nothing but its length."""
+        if not isinstance(other, Secret):
+            return NotImplemented
+        mine, theirs = (json.dumps(each.reveal(), sort_keys=True).encode() for each in (self, other))
+        return hmac.compare_digest(mine, theirs)
+
+    def __copy__(self) -> "Secret[T]":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Secret[T]":
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Never:
+        raise TypeError("a secret is not for pickling")
+
+    def __getstate__(self) -> str:
+        return logs.MASK  # what jsonpickle takes for an object's content
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
+
+
+def object_in(secret: Secret[str]) -> Secret[dict[str, Any]] | None:
+    """The object of an object input, which Port encrypts as its JSON; ``None`` where the text is none."""
+    try:
+        value = json.loads(secret.reveal())
+        return Secret(value) if isinstance(value, dict) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+class _DoesNotFit(Exception):
+    """A value cannot be decrypted with this secret; the text completes «could not be decrypted: …»."""
+
+
+class _Kept:
+    """A secret that is read when it is needed first, and anew where it does not fit: it may have been rotated."""
+
+    def __init__(self, read: Callable[[], str]) -> None:
+        self._read = read
+        self._secret: str | None = None
+
+    def decrypt(self, how: Callable[[bytes, str], bytes], data: bytes) -> bytes:
+        if self._secret is not None:
+            with suppress(_DoesNotFit):
+                return how(data, self._secret)
+        self._secret = self._read()
+        return how(data, self._secret)
+
+
+class Decryptor:
+    """Decrypts what Port encrypted.
+
+    *client_secret* reads the secret that Port encrypts with, *private_key* the customer's RSA key as PEM. Neither is
+    called before there is something to decrypt; what they raise is passed on.
+    """
+
+    def __init__(self, client_secret: Callable[[], str], private_key: Callable[[], str] | None = None) -> None:
+        self._client_secret = _Kept(client_secret)
+        self._private_key = None if private_key is None else _Kept(private_key)
+
+    def decrypt(self, name: str, value: Any, algorithm: str | None = None) -> str:
+        """The text encrypted in *value*, which came as the input *name*; without *algorithm* both are tried.
+
+        Raises ``SecretInputError``.
+        """
+        data = _bytes_in(value)
+        if len(data) < AES256_GCM_IV_BYTES + TAG_BYTES:
+            raise _not_decrypted(name, "it did not come encrypted, or not whole")
+        reasons = []
+        for each in (AES256_GCM, CLIENT_SIDE) if algorithm is None else (algorithm,):
+            try:
+                plain = self._decrypted(data, each)
+            except _DoesNotFit as reason:
+                reasons.append(str(reason))
+            else:
+                return _text_in(name, plain)
+        raise _not_decrypted(name, ", and ".join(reasons))
+
+    def _decrypted(self, data: bytes, algorithm: str) -> bytes:
+        if algorithm == AES256_GCM:
+            return self._client_secret.decrypt(_with_client_secret, data)
+        if algorithm != CLIENT_SIDE:
+            raise _DoesNotFit("its encryption is not known here")
+        if self._private_key is None:
+            raise _DoesNotFit(
+                "there is no private key to try (CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN must name the secret that has it)"
+            )
+        return self._private_key.decrypt(_with_private_key, data)
+
+
+def _with_client_secret(data: bytes, client_secret: str) -> bytes:
+    key = client_secret.encode("utf-8", "surrogatepass")[:KEY_BYTES]
+    if len(key) < KEY_BYTES:
+        raise _DoesNotFit(
+            f"the client secret has fewer than {KEY_BYTES} bytes (if Port encrypts with another, "
+            "PORT_ENCRYPTION_SECRET must be that one)"
+        )
+    plain = _unsealed(key, data[:AES256_GCM_IV_BYTES], data[AES256_GCM_IV_BYTES:])
+    if plain is None:
+        raise _DoesNotFit(
+            "the client secret does not fit (if Port encrypts with another, PORT_ENCRYPTION_SECRET must be that one)"
+        )
+    return plain
+
+
+def _with_private_key(data: bytes, pem: str) -> bytes:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    private_key = _private_key(pem)
+    iv, rest = data[:CLIENT_SIDE_IV_BYTES], data[CLIENT_SIDE_IV_BYTES:]
+    key_length = (private_key.key_size + 7) // 8
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    try:
+        key = private_key.decrypt(rest[:key_length], oaep)
+    except ValueError:
+        key = b""
+    # All that can be wrong is one reason: to tell them apart would help somebody who tries values out.
+    plain = _unsealed(key, iv, rest[key_length:]) if len(key) == KEY_BYTES else None
+    if plain is None:
+        raise _DoesNotFit(
+            "the private key does not fit (the one that CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN names must belong to the "
+            "public key in the action)"
+        )
+    return plain
+
+
+@functools.lru_cache(maxsize=2)  # to read and check a key takes longer than to decrypt with it
+def _private_key(pem: str) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: there is a passphrase
+        key = None
+    if not isinstance(key, RSAPrivateKey):
+        raise _DoesNotFit(
+            "the private key cannot be read (CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN must name an RSA key in PEM without a "
+            "passphrase)"
+        )
+    return key
+
+
+def _unsealed(key: bytes, iv: bytes, sealed: bytes) -> bytes | None:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    if len(sealed) < TAG_BYTES:
+        return None
+    try:
+        return AESGCM(key).decrypt(iv, sealed, None)
+    except InvalidTag:
+        return None
+
+
+def _bytes_in(value: Any) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else b""
+    except ValueError:
+        return b""
+
+
+def _text_in(name: str, plain: bytes) -> str:
+    with suppress(UnicodeDecodeError):  # which has the bytes with it, and so may not be the cause of another
+        return plain.decode()
+    raise _not_decrypted(name, "what was encrypted is not text")
+
+
+def _not_decrypted(name: str, reason: str) -> SecretInputError:
+    return SecretInputError(f"The secret input {name} could not be decrypted: {reason}.", input=name)
+
+
+def declared_secrets(inputs: type[Any]) -> frozenset[str]:
+    """The names of the inputs that the dataclass *inputs* declares as ``Secret``, alone or beside ``None``."""
+    hints = typing.get_type_hints(inputs)
+    return frozenset(
+        str(field.metadata.get("input", field.name))
+        for field in dataclasses.fields(inputs)
+        if any(typing.get_origin(hint) is Secret for hint in (hints[field.name], *typing.get_args(hints[field.name])))
+    )
+
+
+def decrypted(
+    inputs: Mapping[str, Any], message: Any, decryptor: Decryptor, *, declared: Collection[str] | None
+) -> dict[str, Any]:
+    """*inputs*, with a ``Secret`` for each that came encrypted.
+
+    Which do is said by *message*: it lists them as censored, or defines an encryption for them. Raises
+    ``SecretInputError`` where one of these cannot be decrypted; an encryption unknown here leaves its input as it is.
+    Of the inputs *declared* to be secret, those that the message says nothing of may be plain text, and then stay so.
+    Without a declaration (``None``) the message also says which of the texts is an object.
+    """
+    result = dict(inputs)
+    definitions = next((each for each in _found(message, DEFINITIONS) if isinstance(each, Mapping)), {})
+    for name in _named_secret(message, definitions):
+        path = _path(name, inputs)
+        value = _at(result, path)
+        definition = definitions.get(path[0]) if len(path) == 1 else None
+        definition = definition if isinstance(definition, Mapping) else {}
+        algorithm = _algorithm(definition.get("encryption"))
+        if value is None or isinstance(value, Secret) or algorithm not in (None, AES256_GCM, CLIENT_SIDE):
+            continue
+        dotted = ".".join(path)
+        text = Secret(decryptor.decrypt(dotted, value, algorithm))
+        is_object = declared is None and definition.get("type") == "object"
+        secret: Secret[Any] | None = object_in(text) if is_object else text
+        if secret is None:
+            raise _not_decrypted(dotted, "what was encrypted is no JSON object")
+        result = _replaced(result, path, secret)
+    for name in declared or ():
+        if isinstance(result.get(name), str):
+            with suppress(SecretInputError):
+                result[name] = Secret(decryptor.decrypt(name, result[name]))
+    return result
+
+
+def without_secrets(message: Any, declared: Collection[str]) -> Any:
+    """*message*, to be looked at while developing: secret inputs, the *declared* ones too, and headers are masked."""
+    definitions = next((each for each in _found(message, DEFINITIONS) if isinstance(each, Mapping)), {})
+    named = (_path(name, {})[-1] for name in _named_secret(message, definitions))
+    return _masked(message, {*declared, *named, "headers"})
+
+
+def _masked(value: Any, names: Collection[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: logs.MASK if name in names else _masked(each, names) for name, each in value.items()}
+    return [_masked(each, names) for each in value] if isinstance(value, list) else value
+
+
+def _named_secret(message: Any, definitions: Mapping[str, Any]) -> Iterator[str]:
+    for censored in _found(message, CENSORED):
+        for each in censored if isinstance(censored, list | Mapping) else ():
+            name = each.get("identifier", each.get("key")) if isinstance(each, Mapping) else each
+            if isinstance(name, str):
+                yield name
+    for name, definition in definitions.items():
+        if isinstance(definition, Mapping) and definition.get("encryption") is not None:
+            yield name
+
+
+def _algorithm(encryption: Any) -> Any:
+    """Of ``"aes256-gcm"`` and of ``{"algorithm": "client-side", "key": …}``, the two forms of a definition."""
+    return encryption.get("algorithm", "") if isinstance(encryption, Mapping) else encryption
+
+
+def _path(name: str, inputs: Mapping[str, Any]) -> list[str]:
+    """Where in *inputs* the secret lies that a message calls *name*."""
+    if name in inputs:
+        return [name]
+    path = name.split(".")
+    while len(path) > 1 and path[0] in ABOVE_INPUTS and path[0] not in inputs:
+        path = path[1:]
+    return path
+
+
+def _found(message: Any, paths: Sequence[str]) -> Iterator[Any]:
+    for part in message if isinstance(message, list) else [message]:
+        for path in paths:
+            yield _at(part, path.split("."))
+
+
+def _at(value: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _replaced(values: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    name, *rest = path
+    return {**values, name: _replaced(values[name], rest, value) if rest else value}

@@ -1,0 +1,311 @@
+"""The environment is read whole at once: what is wrong is named with its variable, and nothing secret is shown."""
+
+import json
+import logging
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from port_runner import ConfigurationError
+from port_runner.logs import JsonFormatter
+from port_runner.settings import Credentials, Settings
+
+KEYS = {"PORT_CLIENT_ID": "id", "PORT_CLIENT_SECRET": "s3cret-of-the-test"}
+ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:port-AbCdEf"
+
+
+def settings_of(**environment: str) -> Settings:
+    return Settings.from_environment({**KEYS, **environment})
+
+
+def refusal_of(environment: dict[str, str]) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_environment(environment)
+    return str(caught.value)
+
+
+# The variables
+
+
+def test_what_is_not_set_has_a_default() -> None:
+    """Credentials are enough: the rest is as the README says."""
+    assert (
+        vars(settings_of()).items()
+        >= {
+            "port_api_url": "https://api.port.io",
+            "port_credentials_secret_arn": None,
+            "port_client_id": "id",
+            "port_client_secret": "s3cret-of-the-test",
+            "log_level": "INFO",
+            "failure_queue_url": None,
+            "report_batch_item_failures": False,
+            "deadline_margin_seconds": 2,
+            "maximum_record_age_seconds": 6 * 3600,
+            "max_concurrency": 16,
+            "unknown_actions": "ignore",
+            "function_name": "port-runner",
+            "log_group": None,
+            "log_stream": None,
+            "region": None,
+        }.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "expected"),
+    [
+        ("PORT_CREDENTIALS_SECRET_ARN", ARN, "port_credentials_secret_arn", ARN),
+        ("FAILURE_QUEUE_URL", "https://sqs/1/q", "failure_queue_url", "https://sqs/1/q"),
+        ("REPORT_BATCH_ITEM_FAILURES", "true", "report_batch_item_failures", True),
+        ("REPORT_BATCH_ITEM_FAILURES", "True", "report_batch_item_failures", True),
+        ("REPORT_BATCH_ITEM_FAILURES", "false", "report_batch_item_failures", False),
+        ("DEADLINE_MARGIN_SECONDS", "0.5", "deadline_margin_seconds", 0.5),
+        ("DEADLINE_MARGIN_SECONDS", "0", "deadline_margin_seconds", 0),
+        ("MAXIMUM_RECORD_AGE_SECONDS", "60", "maximum_record_age_seconds", 60),
+        ("MAX_CONCURRENCY", "1", "max_concurrency", 1),
+        ("UNKNOWN_ACTIONS", "FAIL", "unknown_actions", "fail"),
+        ("AWS_LAMBDA_FUNCTION_NAME", "fn", "function_name", "fn"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/fn", "log_group", "/aws/lambda/fn"),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "a", "log_stream", "a"),
+        ("AWS_REGION", "eu-west-1", "region", "eu-west-1"),
+        ("LOG_LEVEL", "debug", "log_level", "DEBUG"),
+        ("LOG_LEVEL", " Info ", "log_level", "INFO"),
+        ("LOG_LEVEL", "WARNING", "log_level", "WARNING"),
+        ("LOG_LEVEL", "warn", "log_level", "WARNING"),
+        ("LOG_LEVEL", "TRACE", "log_level", "DEBUG"),
+        ("LOG_LEVEL", "FATAL", "log_level", "CRITICAL"),
+    ],
+)
+def test_every_variable_is_read(variable: str, value: str, field: str, expected: Any) -> None:
+    """Each variable sets its field; case and space do not matter where a word is asked for."""
+    assert getattr(settings_of(**{variable: value}), field) == expected
+
+
+def test_empty_is_the_same_as_not_set() -> None:
+    """Terraform sets what is null to an empty text, and so do people."""
+    names = ("PORT_API_URL", "PORT_CREDENTIALS_SECRET_ARN", "LOG_LEVEL", "FAILURE_QUEUE_URL", "MAX_CONCURRENCY")
+
+    assert settings_of(**dict.fromkeys(names, " ")) == settings_of()
+
+
+@pytest.mark.parametrize(
+    ("variable", "values", "takes"),
+    [
+        ("LOG_LEVEL", ["LOUD", "10"], "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
+        ("REPORT_BATCH_ITEM_FAILURES", ["yes", "1"], "one of false, true"),
+        ("UNKNOWN_ACTIONS", ["skip"], "one of ignore, fail"),
+        ("DEADLINE_MARGIN_SECONDS", ["-1", "two", "nan", "inf"], "a number, 0 or more"),
+        ("MAXIMUM_RECORD_AGE_SECONDS", ["-0.1", "6h", "1e999"], "a number, 0 or more"),
+        ("MAX_CONCURRENCY", ["0", "-1", "many"], "a number, 1 or more"),
+        ("MAX_CONCURRENCY", ["1.5"], "a whole number"),
+    ],
+)
+def test_bad_values_are_named_with_what_is_taken(variable: str, values: list[str], takes: str) -> None:
+    """A ConfigurationError says which variable is wrong and what it takes."""
+    for value in values:
+        assert refusal_of({**KEYS, variable: value}) == f"{variable} must be {takes}"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://api.port.io", "https://api.port.io"),
+        ("https://api.port.io/", "https://api.port.io"),
+        ("https://api.port.io/v1", "https://api.port.io"),
+        ("https://api.port.io/v1/", "https://api.port.io"),
+        ("https://api.port.io//", "https://api.port.io"),
+        (" https://api.us.port.io ", "https://api.us.port.io"),
+        ("https://api.getport.io", "https://api.getport.io"),
+        ("https://proxy.example.com/port/v1", "https://proxy.example.com/port"),
+        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_forms_of_the_address(url: str, expected: str) -> None:
+    """A trailing slash or /v1 is taken off, any host and any path before it is taken."""
+    assert settings_of(PORT_API_URL=url).port_api_url == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.port.io",
+        "ftp://api.port.io",
+        "https://",
+        "https:///v1",
+        "https://api.port.io?region=eu",
+        "https://api.port.io?",
+        "https://api.port.io#x",
+        "https://api.port.io:port",
+        "https://[api.port.io",
+        "https://api port.io",
+        "https://user:s3cret@api.port.io",
+    ],
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    """An address that no request could be sent to is refused, and not repeated: it may hold a password."""
+    said = refusal_of({**KEYS, "PORT_API_URL": url})
+
+    assert said == "PORT_API_URL must be an address such as https://api.port.io"
+
+
+@pytest.mark.parametrize(
+    ("environment", "missing"),
+    [
+        ({}, "PORT_CLIENT_ID and PORT_CLIENT_SECRET"),
+        ({"PORT_CLIENT_ID": "id"}, "PORT_CLIENT_SECRET"),
+        ({"PORT_CLIENT_SECRET": "s3cret-of-the-test", "PORT_CLIENT_ID": " "}, "PORT_CLIENT_ID"),
+    ],
+)
+def test_missing_credentials_are_named(environment: dict[str, str], missing: str) -> None:
+    """What is missing is named, with the other way there is, and what is there is not repeated."""
+    assert refusal_of(environment) == (
+        f"{missing} must be set, or PORT_CREDENTIALS_SECRET_ARN must name a secret with `client_id` and `client_secret`"
+    )
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an argument the process's own variables are read, as they are at that moment."""
+    for name, value in {**KEYS, "FAILURE_QUEUE_URL": "https://sqs/1/now"}.items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings.from_environment().failure_queue_url == "https://sqs/1/now"
+
+
+def test_nothing_secret_is_shown() -> None:
+    """Settings and credentials can stand in a traceback: their text holds no secret."""
+    settings = settings_of()
+
+    assert "s3cret" not in repr(settings) + str(settings) + repr(settings.credentials())
+    assert "id" in repr(settings.credentials())
+
+
+def test_the_secret_is_masked_in_the_log() -> None:
+    """Once read, the client secret cannot stand in a log line."""
+    secret = settings_of(PORT_CLIENT_SECRET="masked-from-now-on").credentials().client_secret
+
+    line = JsonFormatter().format(logging.makeLogRecord({"msg": "event", "fields": {"oops": f"<{secret}>"}}))
+
+    assert json.loads(line)["oops"] == "<[redacted]>"
+
+
+# The secret in Secrets Manager
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of an empty Secrets Manager."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        yield boto3.client("secretsmanager")
+
+
+def credentials_in(arn: str) -> Credentials:
+    return Settings.from_environment({"PORT_CREDENTIALS_SECRET_ARN": arn}).credentials()
+
+
+def test_credentials_come_from_the_secret(secrets: Any) -> None:
+    """The secret wins over the variables for a laptop, and may hold more than is asked for."""
+    content = {"client_id": "id", "client_secret": "from-the-secret", "note": "x"}
+    arn = secrets.create_secret(Name="port", SecretString=json.dumps(content))["ARN"]
+
+    assert credentials_in(arn) == Credentials("id", "from-the-secret")
+    assert settings_of(PORT_CREDENTIALS_SECRET_ARN=arn).credentials() == Credentials("id", "from-the-secret")
+
+
+def test_a_rotated_secret_is_read_anew(secrets: Any) -> None:
+    """Each call asks Secrets Manager, so a rotation needs no new process."""
+    arn = secrets.create_secret(Name="port", SecretString='{"client_id": "id", "client_secret": "before"}')["ARN"]
+    settings = Settings.from_environment({"PORT_CREDENTIALS_SECRET_ARN": arn})
+    assert settings.credentials().client_secret == "before"
+
+    secrets.put_secret_value(SecretId=arn, SecretString='{"client_id": "id", "client_secret": "after"}')
+
+    assert settings.credentials().client_secret == "after"
+
+
+def test_reading_the_environment_asks_nobody() -> None:
+    """The secret is read when it is needed, not when it is named."""
+    assert Settings.from_environment({"PORT_CREDENTIALS_SECRET_ARN": ARN}).port_credentials_secret_arn == ARN
+
+
+def test_a_missing_secret_is_named(secrets: Any) -> None:
+    """What cannot be read is named with AWS's own word for why."""
+    with pytest.raises(ConfigurationError) as caught:
+        credentials_in(ARN)
+
+    assert str(caught.value) == (
+        f"the secret {ARN} cannot be read (ResourceNotFoundException): "
+        "does it exist, and may the function's role read it?"
+    )
+
+
+def test_no_region_or_no_answer_is_named(secrets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What boto3 itself cannot do is a ConfigurationError as well."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+
+    with pytest.raises(ConfigurationError, match=r"cannot be read \(NoRegionError\)"):
+        credentials_in(ARN)
+
+
+def test_a_secret_of_the_wrong_shape_is_said_without_its_content(secrets: Any) -> None:
+    """The error says what the secret must hold and repeats nothing of what it holds."""
+    arn = secrets.create_secret(Name="port", SecretString="s3cret, not JSON")["ARN"]
+
+    for content in (
+        "s3cret, not JSON",
+        '"s3cret"',
+        "[]",
+        "null",
+        '{"client_id": "id"}',
+        '{"client_secret": "s3cret"}',
+        '{"client_id": "id", "client_secret": ""}',
+        '{"client_id": 5, "client_secret": "s3cret"}',
+        '{"username": "s3cret", "password": "s3cret"}',
+    ):
+        secrets.put_secret_value(SecretId=arn, SecretString=content)
+        with pytest.raises(ConfigurationError) as caught:
+            credentials_in(arn)
+        assert str(caught.value) == f"the secret {arn} must be a JSON object with `client_id` and `client_secret`"
+        assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_binary_secret_cannot_be_read(secrets: Any) -> None:
+    """A secret without a text is refused like one that is not there."""
+    arn = secrets.create_secret(Name="port", SecretBinary=b"s3cret")["ARN"]
+
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        credentials_in(arn)
+
+
+# The log's address
+
+
+def test_log_url_is_what_the_console_takes() -> None:
+    """The console wants group and stream percent-encoded twice, with $ for %."""
+    settings = settings_of(
+        AWS_REGION="eu-west-1",
+        AWS_LAMBDA_LOG_GROUP_NAME="/aws/lambda/port-runner",
+        AWS_LAMBDA_LOG_STREAM_NAME="2026/11/22/[$LATEST]0a1b_c.d",
+    )
+
+    assert settings.log_url == (
+        "https://eu-west-1.console.aws.amazon.com/cloudwatch/home?region=eu-west-1#logsV2:log-groups/log-group/"
+        "$252Faws$252Flambda$252Fport-runner/log-events/2026$252F11$252F22$252F$255B$2524LATEST$255D0a1b_c.d"
+    )
+
+
+@pytest.mark.parametrize("missing", ["AWS_REGION", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME"])
+def test_no_log_url_outside_lambda(missing: str) -> None:
+    """Where there is no log in CloudWatch, there is no address of it."""
+    names = {"AWS_REGION", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME"} - {missing}
+
+    assert settings_of(**dict.fromkeys(names, "x")).log_url is None
