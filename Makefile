@@ -1,0 +1,63 @@
+# One verb a line; the work is done in scripts/ and tests/. Every verb does its own set-up.
+
+ARCHITECTURE ?= x86_64
+
+environments = @python=$$(scripts/find-python) && "$$python" scripts/environments.py
+python = PYTHONPATH=lambda:tests:scripts .venv/bin/python
+# One after the other where make is too old to keep the outputs of several apart.
+side_by_side = $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=target)
+
+.PHONY: help demo test lint test-unit test-terraform test-integration package format lock upgrade clean
+.PHONY: environments development unit-environments
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s%s\n", $$1, $$2 }' Makefile
+
+demo: environments package ## watch one run travel from Port through Kafka and Lambda and back, all on this machine
+	@$(python) scripts/demo.py
+
+test: environments package ## everything below, side by side: lint, unit, Terraform and integration tests
+	@echo "Four kinds of test run side by side; the output of each comes when it has ended."
+	@$(MAKE) --no-print-directory --keep-going $(side_by_side) test-integration lint test-unit test-terraform
+
+lint: development ## ruff, mypy, terraform fmt and validate
+	.venv/bin/ruff check lambda scripts tests
+	.venv/bin/ruff format --check lambda scripts tests
+	.venv/bin/mypy
+	@$(python) -m local_stack.terraform lint
+
+test-unit: unit-environments ## unit tests
+	@$(python) -m pytest tests/unit
+
+test-terraform: development package ## the module's own tests
+	@$(python) -m local_stack.terraform test
+
+test-integration: environments package ## the module, applied to the local stack, and runs end to end
+	@$(python) -m pytest tests/integration
+
+package: development ## build dist/function.zip and dist/layer-x86_64.zip (ARCHITECTURE=arm64 or all)
+	@$(python) scripts/package.py --architecture $(ARCHITECTURE)
+
+format: development ## let ruff and terraform put the code in order
+	.venv/bin/ruff check --fix lambda scripts tests
+	.venv/bin/ruff format lambda scripts tests
+	terraform fmt -recursive terraform
+
+lock: development ## compile requirements/*.in after a change, keeping versions that still fit
+	@scripts/lock
+
+upgrade: development ## compile requirements/*.in to the newest versions
+	@scripts/lock --upgrade
+
+clean: ## remove all that was made here: zips, environments, caches
+	rm -rf dist .venv .venv-localstack .venv-runtime .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find lambda scripts tests -name __pycache__ -exec rm -rf {} +
+
+environments:
+	$(environments) dev localstack runtime
+
+development:
+	$(environments) dev
+
+unit-environments:
+	$(environments) dev runtime

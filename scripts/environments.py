@@ -1,0 +1,217 @@
+"""Makes the project's Python environments, and leaves alone those that are up to date.
+
+usage: environments.py [dev] [localstack] [runtime]     (all three without arguments)
+
+`dev` is always among them: it holds uv, which fills the others.
+Run it with Python 3.13 (scripts/find-python finds one): the environments are made of the Python it runs on.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+PYTHON = (3, 13)
+
+FAILED = """\
+{requirements} could not be installed into {directory}:
+
+{output}
+
+Where the package index cannot be reached, check the network, or name your mirror in both PIP_INDEX_URL
+and UV_DEFAULT_INDEX. Then run the same command again: it goes on from here."""
+
+
+class Environment(NamedTuple):
+    """One virtual environment below the project's root, and the file that says what is in it."""
+
+    directory: str
+    requirements: str
+    # Bytecode is compiled ahead where all of it is used. In LocalStack's 11,000 files little is:
+    # what is imported gets compiled then.
+    compile_bytecode: bool
+
+
+ENVIRONMENTS = {
+    "dev": Environment(".venv", "requirements/dev.txt", compile_bytecode=True),
+    "localstack": Environment(".venv-localstack", "requirements/localstack.txt", compile_bytecode=False),
+    "runtime": Environment(".venv-runtime", "requirements/runtime.txt", compile_bytecode=True),
+}
+INSTALLER = "requirements/uv.txt"
+
+
+class InstallationError(Exception):
+    """An environment could not be made; the text is for people."""
+
+
+def make_environments(root: Path, names: Sequence[str], python: Path) -> None:
+    """Bring the named environments below `root` up to date with their requirements.
+
+    Raises InstallationError when one of them could not be; the others are finished all the same.
+    """
+    wanted = [environment for name, environment in ENVIRONMENTS.items() if name in {"dev", *names}]
+    if not _outdated(root, wanted, python):
+        return
+    with _alone(root) as lock:
+        outdated = _outdated(root, wanted, python)
+        if outdated:
+            _install(root, outdated, python, lock)
+
+
+def _outdated(root: Path, environments: list[Environment], python: Path) -> list[Environment]:
+    return [one for one in environments if _read(_stamp(root, one)) != _state(root, one, python)]
+
+
+def _stamp(root: Path, environment: Environment) -> Path:
+    """The file that says what an environment was made of. It is written last: without it, start anew."""
+    return root / environment.directory / "made-of.txt"
+
+
+def _state(root: Path, environment: Environment, python: Path) -> str:
+    digest = hashlib.sha256((root / INSTALLER).read_bytes() + (root / environment.requirements).read_bytes())
+    return f"{_foundation(root, environment, python)}{digest.hexdigest()}\n"
+
+
+def _foundation(root: Path, environment: Environment, python: Path) -> str:
+    """What an environment cannot change: its interpreter, and its own place, which its scripts name."""
+    return f"{python} {sys.version.splitlines()[0]}\n{root / environment.directory}\n"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[int]:
+    """Keep every other process from changing the environments below `root` at the same time."""
+    with (root / INSTALLER).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for another command that is making the environments.", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def _install(root: Path, environments: list[Environment], python: Path, lock: int) -> None:
+    started = time.monotonic()
+    for environment in environments:
+        _prepare(root, environment, python, lock)
+
+    running: dict[Environment, subprocess.Popen[str]] = {}
+    failures = []
+    try:
+        for environment in environments:
+            print(f"Installing {environment.requirements} into {environment.directory}", flush=True)
+            running[environment] = _start(_sync(root, environment), lock)
+        for environment, process in running.items():
+            output, _ = process.communicate()
+            if process.returncode:
+                failures.append(_failure(environment.requirements, environment.directory, output))
+            else:
+                _stamp(root, environment).write_text(_state(root, environment, python))
+                print(f"{environment.directory} is ready", flush=True)
+    finally:
+        for process in running.values():
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if failures:
+        raise InstallationError("\n\n".join(failures))
+    print(f"This took {time.monotonic() - started:.0f} s; next time nothing is to be done.", flush=True)
+
+
+def _prepare(root: Path, environment: Environment, python: Path, lock: int) -> None:
+    """Have a virtual environment with nothing of another Python in it, and uv in the one for development."""
+    directory = root / environment.directory
+    stamp = _stamp(root, environment)
+    usable = _read(stamp).startswith(_foundation(root, environment, python))
+    stamp.unlink(missing_ok=True)
+    development = environment == ENVIRONMENTS["dev"]
+    if not usable:
+        print(f"Making {environment.directory}", flush=True)
+        pip = [] if development else ["--without-pip"]
+        command = [str(python), "-m", "venv", "--clear", *pip, str(directory)]
+        _run(command, "A new environment", environment.directory, lock)
+    if development:
+        options = ["--quiet", "--disable-pip-version-check", "--no-input", "--require-hashes"]
+        requirements = str(root / INSTALLER)
+        command = [str(directory / "bin/python"), "-m", "pip", "install", *options, "-r", requirements]
+        _run(command, INSTALLER, environment.directory, lock)
+
+
+def _sync(root: Path, environment: Environment) -> list[str]:
+    uv = str(root / ENVIRONMENTS["dev"].directory / "bin/uv")
+    python = str(root / environment.directory / "bin/python")
+    compiled = ["--compile-bytecode"] if environment.compile_bytecode else []
+    requirements = str(root / environment.requirements)
+    return [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, *compiled, requirements]
+
+
+def _run(command: list[str], what: str, directory: str, lock: int) -> None:
+    process = _start(command, lock)
+    try:
+        output, _ = process.communicate()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if process.returncode:
+        raise InstallationError(_failure(what, directory, output))
+
+
+def _start(command: list[str], lock: int) -> subprocess.Popen[str]:
+    # The child holds the lock too: should this process be killed, none takes its place before the child ends.
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        pass_fds=[lock],
+    )
+
+
+def _failure(requirements: str, directory: str, output: str) -> str:
+    indented = "\n".join(f"    {line}" for line in output.strip().splitlines()[-20:])
+    return FAILED.format(requirements=requirements, directory=directory, output=indented)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    unknown = [name for name in arguments if name not in ENVIRONMENTS]
+    if unknown:
+        print(
+            f"There is no environment {unknown[0]!r}. Name some of: {', '.join(ENVIRONMENTS)}.",
+            file=sys.stderr,
+        )
+        return 2
+    if sys.version_info[:2] != PYTHON:
+        print("Run this with Python 3.13: scripts/find-python prints the path of one.", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    root = Path(__file__).resolve().parent.parent
+    # A virtual environment is made of the Python below it, never of another virtual environment.
+    python = Path(sys._base_executable)  # type: ignore[attr-defined]
+    try:
+        make_environments(root, arguments or list(ENVIRONMENTS), python)
+    except InstallationError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. Run the same command again to go on.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
