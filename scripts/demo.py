@@ -1,0 +1,344 @@
+"""Watch one run travel: Port, Kafka, Lambda, and back. Everything runs on this machine and is gone afterwards."""
+
+import io
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from local_stack import NoLocalStack, ProcessFailed, Stack, local_stack
+from local_stack.fake_port import FakePort, Received
+from local_stack.localstack import running_localstack
+from local_stack.terraform import Terraform, TerraformError
+from setup_port import PortConnection, SetupError, read_definitions, set_up
+
+ROOT_MODULE = Path(__file__).parents[1] / "terraform" / "examples" / "basic"
+INPUTS = {"title": "My first VM", "cpu": 2, "memory": 4, "storage": 50, "region": "eu-west-1"}
+RUN_SECONDS = 60
+LOG_SECONDS = 20
+
+ENDED = ("SUCCESS", "FAILURE")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class DemoFailed(Exception):
+    """The demo did not get to its end; the text says why."""
+
+
+# What is shown
+
+
+class Screen:
+    """A live view on a terminal, plain lines everywhere else; times count from the beginning of the demo."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.live = sys.stdout.isatty() and not self.console.is_dumb_terminal
+        self.current = "getting ready"
+        self._began = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self._began
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """Print one line with the time; colours that stand in the text already are kept on a terminal."""
+        self.console.print(Text.from_ansi(f"{self.elapsed:6.1f} s  {text}", style=style))
+
+    def tell_of_resource(self, line: str) -> None:
+        """Print what Terraform says about one resource."""
+        self.say(line.removeprefix("module.port_runner."), "dim")
+
+    @contextmanager
+    def step(self, title: str, *, spinner: bool = True) -> Iterator[None]:
+        """Name a step while it goes on, and how long it took when it is done."""
+        self.current = title
+        began = time.monotonic()
+        if not self.live or not spinner:
+            self.say(f"▸ {title}", "bold")
+        with self._spinner(title) if spinner and self.live else ExitStack():
+            yield
+        self.say(f"✓ {title}: {time.monotonic() - began:.1f} s", "green")
+
+    def _spinner(self, title: str) -> Progress:
+        columns = (SpinnerColumn(), TextColumn("[bold]{task.description}"), TimeElapsedColumn())
+        progress = Progress(*columns, console=self.console, transient=True)
+        progress.add_task(title, total=None)
+        return progress
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to the run; `at` is seconds since the epoch."""
+
+    at: float
+    place: str
+    text: str
+
+
+@dataclass
+class RunView:
+    """The life of one run, event by event."""
+
+    began: float
+    run_id: str = ""
+    status: str = "EXECUTING"
+    events: list[Event] = field(default_factory=list)
+    spinner: Spinner = field(default_factory=lambda: Spinner("dots"))
+
+    def __rich__(self) -> Panel:
+        rows = Table.grid(padding=(0, 2))
+        for event in self.events:
+            style = {"SUCCESS": "green", "FAILURE": "red"}.get(event.place, "cyan")
+            rows.add_row(f"{event.at - self.began:6.2f} s", Text(event.place, style), Text(event.text))
+        self.spinner.update(text=f"{time.time() - self.began:.1f} s")
+        waiting = [] if self.status in ENDED else [self.spinner]
+        return Panel(Group(rows, *waiting), title=f"create_vm {self.run_id} {self.status}", title_align="left")
+
+
+@contextmanager
+def shown(view: RunView, screen: Screen) -> Iterator[Callable[[Event], None]]:
+    """Show the view; gives a function that adds an event."""
+
+    def add(event: Event) -> None:
+        view.events.append(event)
+        if not screen.live:
+            screen.say(f"  {event.at - view.began:5.2f} s  {event.place:<8} {event.text}")
+
+    with Live(view, console=screen.console, refresh_per_second=10) if screen.live else ExitStack():
+        yield add
+
+
+# What is watched
+
+
+def events_of(request: Received) -> Iterator[Event]:
+    """What a request of the function to Port means for the run."""
+    body = request.body if isinstance(request.body, dict) else {}
+    path = request.path
+    if request.status is None or request.status >= 400:
+        yield Event(request.at, "Port", f"answers {request.status} to {request.method} {path}")
+    elif request.method == "PATCH":
+        if label := body.get("statusLabel"):
+            yield Event(request.at, "label", label)
+        if status := body.get("status"):
+            yield Event(request.at, status, body.get("summary", ""))
+    elif request.method == "POST" and path.endswith("/logs"):
+        yield Event(request.at, "run log", body["message"])
+    elif request.method == "POST" and path.endswith("/entities"):
+        properties = ", ".join(f"{name} {value}" for name, value in body.get("properties", {}).items())
+        yield Event(request.at, "entity", f"{body.get('title')} ({body.get('identifier')}): {properties}")
+
+
+def follow(port: FakePort, first: int, view: RunView, add: Callable[[Event], None]) -> None:
+    """Add the run's events as they come, from request number `first`, until it has ended.
+
+    Raises DemoFailed if it does not end in time.
+    """
+    deadline = time.monotonic() + RUN_SECONDS
+    position = first
+
+    def arrived() -> bool:
+        return len(port.requests) > position and port.requests[position].status is not None
+
+    while view.status not in ENDED:
+        with port.changed:
+            if not port.changed.wait_for(arrived, deadline - time.monotonic()):
+                raise DemoFailed(f"The run was not ended within {RUN_SECONDS} s.")
+            request = port.requests[position]
+        if position == first:
+            add(Event(request.at, "Lambda", "has the record and calls Port"))
+        for event in events_of(request):
+            add(event)
+            view.status = event.place if event.place in ENDED else view.status
+        position += 1
+
+
+# The steps
+
+
+def main() -> int:
+    """Run the demo; 0 if the run ended in SUCCESS."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    for each in SIGNALS:
+        signal.signal(each, _end)
+    screen = Screen()
+    directory = Path(tempfile.mkdtemp(prefix="port-demo-"))
+    try:
+        show(screen, directory)
+    except KeyboardInterrupt:
+        screen.say("Interrupted: everything has been ended and removed.", "yellow")
+        shutil.rmtree(directory)
+        return 130
+    except (DemoFailed, SetupError, TerraformError, NoLocalStack, ProcessFailed) as error:
+        return _failed(screen, directory, str(error))
+    except Exception as error:
+        (directory / "demo.log").write_text(traceback.format_exc())
+        return _failed(screen, directory, f"{type(error).__name__}: {error} (demo.log says where)")
+    shutil.rmtree(directory)
+    screen.say("Done: one run, all the way, and nothing is left of it.", "bold green")
+    return 0
+
+
+def show(screen: Screen, directory: Path) -> None:
+    """Every step, from nothing to nothing."""
+    with ExitStack() as running:
+        ours = running_localstack() is None
+        with screen.step("Start Kafka, Port and AWS on this machine"):
+            stack = running.enter_context(local_stack(directory, progress=screen.say))
+        with screen.step("Put blueprint and action into Port"):
+            credentials = (stack.port.client_id, stack.port.client_secret)
+            port = running.enter_context(PortConnection(stack.port.url, *credentials))
+            set_up(port, read_definitions(), tell=screen.say)
+        with ExitStack() as applied:
+            terraform = Terraform(ROOT_MODULE, directory, stack.environment, progress=screen.tell_of_resource)
+            with screen.step("Prepare Terraform: terraform init"):
+                terraform.init()
+            variables = variables_of(stack)
+            if not ours:
+                # A LocalStack of ours goes with all it holds; another one is tidied on every way out.
+                applied.callback(remove, terraform, variables, screen)
+            with screen.step("Create function, mapping and the rest: terraform apply"):
+                screen.say("Planning; then the failure queue takes 25 s: the AWS provider waits to be sure.", "dim")
+                with ExitStack() if ours else uninterrupted(screen):
+                    terraform.apply(variables)
+                outputs = terraform.output()
+            run_once(stack, port, screen, outputs)
+            remove(terraform, variables, screen)
+            applied.pop_all()
+        with screen.step("End Kafka, Port and AWS"):
+            running.close()
+
+
+def remove(terraform: Terraform, variables: dict[str, object], screen: Screen) -> None:
+    """Destroy what was applied."""
+    with screen.step("Remove it all again: terraform destroy"):
+        terraform.destroy(variables)
+
+
+def run_once(stack: Stack, port: PortConnection, screen: Screen, outputs: dict[str, object]) -> None:
+    """Execute the action and show what comes of it: the run's life, the function's log, the entity."""
+    with screen.step("Execute create_vm in Port and watch its run", spinner=False):
+        run = watch(stack, port, screen, str(outputs["lambda_event_source_mapping_uuid"]))
+    log_group = str(outputs["lambda_cloudwatch_log_group_name"])
+    with screen.step(f"Read the function's log: {log_group}"):
+        lines = read_log(stack, log_group)
+    for line in lines:
+        screen.console.print(Text(f"          {line}", "dim"))
+    with screen.step("Read the entity from Port"):
+        if run["status"] != "SUCCESS":
+            raise DemoFailed(f"There is none: the run ended in {run['status']}: {run.get('summary')}")
+        [(blueprint, identifier)] = stack.port.entities
+        found = port.find(f"/blueprints/{blueprint}/entities/{quote(identifier, safe='')}", what="the entity")
+        assert found
+    screen.console.print_json(json.dumps(found["entity"]))
+
+
+def variables_of(stack: Stack) -> dict[str, object]:
+    """The example's variables for the local stack."""
+    return {
+        "port_org_id": stack.port.organization_id,
+        "port_api_url": stack.port.url,
+        "port_credentials": {"client_id": stack.port.client_id, "client_secret": stack.port.client_secret},
+        "kafka_bootstrap_servers": stack.kafka.bootstrap_servers,
+        "kafka_ca_certificate": stack.kafka.ca_certificate,
+        "kafka_credentials": {"username": stack.kafka.username, "password": stack.kafka.password},
+        # The topic is new: all that it holds is this demo's.
+        "starting_position": "TRIM_HORIZON",
+    }
+
+
+def watch(stack: Stack, port: PortConnection, screen: Screen, mapping: str) -> dict[str, Any]:
+    """Execute the action, show what happens, and return the run as it ended."""
+    fake = stack.port
+    view = RunView(began=time.time())
+    published: list[Event] = []
+    publish = fake.publish
+    assert publish
+
+    def publish_and_tell(topic: str, value: bytes) -> None:
+        publish(topic, value)
+        published.append(Event(time.time(), "Kafka", f"has the message, in {topic}"))
+
+    fake.publish = publish_and_tell
+    first = len(fake.requests) + 1
+    with shown(view, screen) as add:
+        run = port.call("POST", "/actions/create_vm/runs", {"properties": INPUTS}, what="create_vm")["run"]
+        view.run_id, view.status = run["id"], run["status"]
+        add(Event(fake.requests[first - 1].at, "Port", f"starts the run {view.run_id}"))
+        for event in published:
+            add(event)
+        try:
+            follow(fake, first, view, add)
+        except DemoFailed as error:
+            found = stack.aws("lambda").get_event_source_mapping(UUID=mapping)
+            raise DemoFailed(f"{error} The mapping says: {found.get('LastProcessingResult')}") from error
+    return fake.runs[view.run_id]
+
+
+def read_log(stack: Stack, group: str) -> list[str]:
+    """The function's log in CloudWatch, once the invocation's last line is there."""
+    logs = stack.aws("logs")
+    deadline = time.monotonic() + LOG_SECONDS
+    while True:
+        lines = [event["message"].rstrip() for event in logs.filter_log_events(logGroupName=group)["events"]]
+        if any(line.startswith("REPORT ") for line in lines):
+            return lines
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"The log group {group} did not show the invocation within {LOG_SECONDS} s.")
+        time.sleep(0.2)
+
+
+def _failed(screen: Screen, directory: Path, reason: str) -> int:
+    screen.say(f"The demo failed at “{screen.current}”: {reason}", "bold red")
+    screen.say(f"The logs are in {directory}", "bold red")
+    return 1
+
+
+def _end(*_: object) -> None:
+    """End the demo in order; further signals do no harm meanwhile."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def uninterrupted(screen: Screen) -> Iterator[None]:
+    """Hold an interrupt back until the end of the block."""
+    received: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        screen.say("Terraform finishes first: cut short, it would not know what it has just made.", "yellow")
+
+    for each in SIGNALS:
+        signal.signal(each, note)
+    try:
+        yield
+    finally:
+        for each in SIGNALS:
+            signal.signal(each, _end)
+    if received:
+        _end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,271 @@
+"""Blueprints and entities."""
+
+import secrets
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from local_stack.fake_port.http_server import Received
+from local_stack.fake_port.schemas import (
+    BLUEPRINT,
+    BLUEPRINT_UPDATE,
+    ENTITIES,
+    ENTITY,
+    ENTITY_UPDATE,
+    Refused,
+    check,
+    flag,
+)
+
+Document = dict[str, Any]
+Reply = tuple[int, Document]
+
+
+def now() -> str:
+    """This moment as Port writes it: ISO 8601 in UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_id(prefix: str) -> str:
+    """`prefix` and 16 letters and digits."""
+    return prefix + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(16))
+
+
+@dataclass(frozen=True)
+class _WriteOptions:
+    upsert: bool
+    merge: bool
+    validation_only: bool
+    create_missing_related_entities: bool
+    run_id: str | None
+
+    @classmethod
+    def of(cls, request: Received) -> "_WriteOptions":
+        return cls(
+            upsert=flag(request.query, "upsert"),
+            merge=flag(request.query, "merge"),
+            validation_only=flag(request.query, "validation_only"),
+            create_missing_related_entities=flag(request.query, "create_missing_related_entities"),
+            run_id=request.query.get("run_id"),
+        )
+
+
+class Catalog:
+    """The organization's blueprints and entities, by identifier.
+
+    `announce(topic, message)` takes what goes to Kafka. `check_run(run_id)` refuses a run that entities can
+    not be tied to. Every method named in the routes takes the request and the path's values and returns
+    status and document, or raises Refused.
+    """
+
+    def __init__(
+        self, trigger: Document, announce: Callable[[str, Document], None], check_run: Callable[[str], None]
+    ) -> None:
+        self.blueprints: dict[str, Document] = {}
+        self.entities: dict[tuple[str, str], Document] = {}
+        self._trigger = trigger
+        self._author: str = trigger["by"]["userId"]
+        self._announce = announce
+        self._check_run = check_run
+
+    # Blueprints
+
+    def create_blueprint(self, request: Received) -> Reply:
+        check(BLUEPRINT, request.body)
+        if request.body["identifier"] in self.blueprints:
+            raise Refused(409, "identifier_taken", f"Blueprint {request.body['identifier']!r} exists already")
+        return 201, {"ok": True, "blueprint": self._store_blueprint(request.body)}
+
+    def get_blueprint(self, request: Received, blueprint: str) -> Reply:
+        return 200, {"ok": True, "blueprint": self.blueprint(blueprint)}
+
+    def replace_blueprint(self, request: Received, blueprint: str) -> Reply:
+        check({**BLUEPRINT_UPDATE, "required": ["title", "schema"]}, request.body)
+        return 200, {"ok": True, "blueprint": self._store_blueprint(request.body, self.blueprint(blueprint))}
+
+    def update_blueprint(self, request: Received, blueprint: str) -> Reply:
+        check(BLUEPRINT_UPDATE, request.body)
+        before = self.blueprint(blueprint)
+        return 200, {"ok": True, "blueprint": self._store_blueprint({**before, **request.body}, before)}
+
+    def delete_blueprint(self, request: Received, blueprint: str) -> Reply:
+        self.blueprint(blueprint)
+        if any(key[0] == blueprint for key in self.entities):
+            raise Refused(403, "has_dependents", f"Blueprint {blueprint!r} has entities")
+        del self.blueprints[blueprint]
+        return 200, {"ok": True}
+
+    def blueprint(self, identifier: str) -> Document:
+        """The blueprint, or Refused with 404."""
+        if identifier not in self.blueprints:
+            raise Refused(404, "not_found", f"Blueprint {identifier!r} was not found")
+        return self.blueprints[identifier]
+
+    def _store_blueprint(self, body: Document, before: Document | None = None) -> Document:
+        identifier = before["identifier"] if before else body["identifier"]
+        # Port completes what it stores; whoever compares a definition with what Port returns has to bear it.
+        stored = {
+            "relations": {},
+            "mirrorProperties": {},
+            "calculationProperties": {},
+            "aggregationProperties": {},
+            **body,
+            "schema": {"required": [], **body["schema"]},
+            "identifier": identifier,
+            **self._stamps(before),
+        }
+        self.blueprints[identifier] = stored
+        return stored
+
+    # Entities
+
+    def create_entity(self, request: Received, blueprint: str) -> Reply:
+        check(ENTITY, request.body)
+        entity, _ = self._create_entity(blueprint, request.body, _WriteOptions.of(request))
+        return 201, {"ok": True, "entity": entity}
+
+    def create_entities(self, request: Received, blueprint: str) -> Reply:
+        check(ENTITIES, request.body)
+        options = _WriteOptions.of(request)
+        self.blueprint(blueprint)
+        written: list[Document] = []
+        errors: list[Document] = []
+        for index, body in enumerate(request.body["entities"]):
+            try:
+                entity, created = self._create_entity(blueprint, body, options)
+                written.append({"created": created, "identifier": entity["identifier"], "index": index})
+            except Refused as refused:
+                identifier = {"identifier": body.get("identifier", ""), "index": index}
+                reason = {"statusCode": refused.status, "error": refused.error, "message": refused.message}
+                errors.append({**identifier, **reason})
+        return 207 if errors else 200, {"ok": not errors, "entities": written, "errors": errors}
+
+    def get_entity(self, request: Received, blueprint: str, entity: str) -> Reply:
+        return 200, {"ok": True, "entity": self.entity(blueprint, entity)}
+
+    def update_entity(self, request: Received, blueprint: str, entity: str) -> Reply:
+        check(ENTITY_UPDATE, request.body)
+        return 200, {"ok": True, "entity": self._change_entity(request, blueprint, entity, merge=True)}
+
+    def replace_entity(self, request: Received, blueprint: str, entity: str) -> Reply:
+        check(ENTITY, request.body)
+        return 200, {"ok": True, "entity": self._change_entity(request, blueprint, entity, merge=False)}
+
+    def delete_entity(self, request: Received, blueprint: str, entity: str) -> Reply:
+        flag(request.query, "delete_dependents")
+        before = self.entity(blueprint, entity)
+        if run_id := request.query.get("run_id"):
+            self._check_run(run_id)
+        del self.entities[blueprint, entity]
+        self._announce_change("DELETE", before, None)
+        return 200, {"ok": True}
+
+    def entity(self, blueprint: str, identifier: str) -> Document:
+        """The entity, or Refused with 404."""
+        self.blueprint(blueprint)
+        if (blueprint, identifier) not in self.entities:
+            raise Refused(404, "not_found", f"Entity {identifier!r} of {blueprint!r} was not found")
+        return self.entities[blueprint, identifier]
+
+    def _create_entity(self, blueprint: str, body: Document, options: _WriteOptions) -> tuple[Document, bool]:
+        self.blueprint(blueprint)
+        if options.run_id is not None:
+            self._check_run(options.run_id)
+        identifier = body.get("identifier") or new_id("e_")
+        before = self.entities.get((blueprint, identifier))
+        if before and not options.upsert:
+            raise Refused(409, "identifier_taken", f"Entity {identifier!r} of {blueprint!r} exists already")
+        entity = self._written(blueprint, {**body, "identifier": identifier}, before, merge=options.merge)
+        self._check_entity(entity, options.create_missing_related_entities, options.validation_only)
+        if not options.validation_only:
+            self._store_entity(entity, before)
+        return entity, before is None
+
+    def _change_entity(self, request: Received, blueprint: str, entity: str, *, merge: bool) -> Document:
+        create_missing = flag(request.query, "create_missing_related_entities")
+        before = self.entity(blueprint, entity)
+        if run_id := request.query.get("run_id"):
+            self._check_run(run_id)
+        after = self._written(blueprint, {"identifier": entity, **request.body}, before, merge=merge)
+        if after["identifier"] != entity and (blueprint, after["identifier"]) in self.entities:
+            raise Refused(409, "identifier_taken", f"Entity {after['identifier']!r} exists already")
+        self._check_entity(after, create_missing, False)
+        del self.entities[blueprint, entity]
+        self._store_entity(after, before)
+        return after
+
+    def _written(self, blueprint: str, body: Document, before: Document | None, *, merge: bool) -> Document:
+        """The entity that the body makes: of itself alone, or laid over what was there."""
+        base: Document = before if before and merge else {}
+        team = body.get("team", base.get("team"))
+        entity = {
+            "identifier": body["identifier"],
+            "title": body.get("title", base.get("title")),
+            "icon": body.get("icon", base.get("icon")),
+            "blueprint": blueprint,
+            "team": [team] if isinstance(team, str) else team or [],
+            "properties": _without_nulls({**base.get("properties", {}), **body.get("properties", {})}),
+            "relations": _without_nulls({**base.get("relations", {}), **body.get("relations", {})}),
+            **self._stamps(before),
+        }
+        return _without_nulls(entity)
+
+    def _check_entity(self, entity: Document, create_missing: bool, validation_only: bool) -> None:
+        definition = self.blueprint(entity["blueprint"])
+        properties = {"type": "object", "additionalProperties": False, **definition["schema"]}
+        check(properties, entity["properties"], error="blueprint_schema_mismatch")
+        known: Document = definition["relations"]
+        for name, related in entity["relations"].items():
+            if name not in known:
+                raise Refused(422, "blueprint_schema_mismatch", f"{entity['blueprint']!r} has no relation {name!r}")
+            if isinstance(related, list) != known[name]["many"]:
+                raise Refused(422, "relation_many_violation", f"Relation {name!r} is single or many, not the other")
+            for target in related if isinstance(related, list) else [related]:
+                self._check_related(known[name]["target"], target, create_missing and not validation_only)
+        for name, relation in known.items():
+            if relation["required"] and name not in entity["relations"]:
+                raise Refused(422, "required_relation", f"Relation {name!r} is required")
+
+    def _check_related(self, blueprint: str, identifier: str, create_missing: bool) -> None:
+        if (blueprint, identifier) in self.entities:
+            return
+        if not create_missing:
+            raise Refused(404, "not_found", f"Related entity {identifier!r} of {blueprint!r} was not found")
+        self.blueprint(blueprint)
+        self._store_entity(self._written(blueprint, {"identifier": identifier}, None, merge=False), None)
+
+    def _store_entity(self, entity: Document, before: Document | None) -> None:
+        self.entities[entity["blueprint"], entity["identifier"]] = entity
+        self._announce_change("UPDATE" if before else "CREATE", before, entity)
+
+    def _announce_change(self, action: str, before: Document | None, after: Document | None) -> None:
+        entity = after or before
+        assert entity is not None
+        destination = self.blueprint(entity["blueprint"]).get("changelogDestination")
+        if destination != {"type": "KAFKA"}:
+            return
+        message = {
+            "action": action,
+            "resourceType": "entity",
+            "status": "SUCCESS",
+            "trigger": {**self._trigger, "at": now()},
+            "context": {"entity": entity["identifier"], "blueprint": entity["blueprint"]},
+            "diff": {"before": before, "after": after},
+            "changelogDestination": destination,
+        }
+        self._announce("change.log", message)
+
+    def _stamps(self, before: Document | None) -> Document:
+        moment = now()
+        return {
+            "createdAt": before["createdAt"] if before else moment,
+            "createdBy": before["createdBy"] if before else self._author,
+            "updatedAt": moment,
+            "updatedBy": self._author,
+        }
+
+
+def _without_nulls(document: Document) -> Document:
+    return {key: value for key, value in document.items() if value is not None}

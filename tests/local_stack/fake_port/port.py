@@ -1,0 +1,292 @@
+"""The fake Port itself: what it holds, its routes, its token."""
+
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+
+from local_stack.fake_port.catalog import Catalog, Document, Reply
+from local_stack.fake_port.faults import Drop, Fault
+from local_stack.fake_port.http_server import Answer, HttpServer, Received
+from local_stack.fake_port.runs import Runs
+from local_stack.fake_port.schemas import ACCESS_TOKEN, Refused, check
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Publish = Callable[[str, bytes], None]
+
+_TOKEN_PATH = "/v1/auth/access_token"
+
+
+class FakePort:
+    """Port's HTTP API on a free port of this machine, for one organization; a context manager.
+
+    Executing an action calls `publish("ORG_ID.runs", value)` before the answer is sent, and so does a change
+    of an entity with "ORG_ID.change.log" where its blueprint asks for it. `publish` may be set later.
+    `kafka_credentials` is what `GET /v1/kafka-credentials` answers: brokers, username, password.
+
+    `runs`, `run_logs`, `entities`, `blueprints`, `actions` and `node_runs` are what Port would hold.
+    `requests` is everything received, in order of arrival. Take `changed` (a condition, notified after each
+    request) to look at several of them at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        publish: Publish | None = None,
+        organization_id: str = "org_localstack000001",
+        client_id: str = "client-id-of-the-fake-port",
+        client_secret: str | None = None,
+        token_life_seconds: float = 10800,
+        kafka_credentials: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.publish = publish
+        self.organization_id = organization_id
+        self.client_id = client_id
+        self.client_secret = client_secret or secrets.token_urlsafe(48)
+        self.token_life_seconds = token_life_seconds
+        self.kafka_credentials = kafka_credentials
+        self.requests: list[Received] = []
+        self.changed = threading.Condition(threading.RLock())
+        self._faults: list[Fault] = []
+        self._token: tuple[str, float] | None = None
+        self._outbox: list[tuple[str, bytes]] = []
+        self._closing = threading.Event()
+        author = f"{client_id}@clients"
+        trigger = {"by": {"orgId": organization_id, "userId": author}, "origin": "API"}
+        self._runs = Runs(organization_id, author, self.client_secret, self._announce)
+        self._catalog = Catalog(trigger, self._announce, self._runs.check_open)
+        self._runs.catalog = self._catalog
+        self._routes = self._route_map().bind("")
+        self._server = HttpServer(self._respond)
+
+    def __enter__(self) -> "FakePort":
+        self._server.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._closing.set()
+        self._server.stop()
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    @property
+    def blueprints(self) -> dict[str, Document]:
+        return self._catalog.blueprints
+
+    @property
+    def entities(self) -> dict[tuple[str, str], Document]:
+        return self._catalog.entities
+
+    @property
+    def actions(self) -> dict[str, Document]:
+        return self._runs.actions
+
+    @property
+    def runs(self) -> dict[str, Document]:
+        return self._runs.runs
+
+    @property
+    def run_logs(self) -> dict[str, list[Document]]:
+        return self._runs.logs
+
+    @property
+    def node_runs(self) -> dict[str, Document]:
+        return self._runs.node_runs
+
+    def add_run(
+        self,
+        run_id: str,
+        action: str = "create_vm",
+        *,
+        blueprint: str | None = "vm",
+        properties: Document | None = None,
+    ) -> Document:
+        """Make a run that was not executed here, in progress; what a recorded message belongs to."""
+        with self.changed:
+            return self._runs.add_run(run_id, action, blueprint, properties or {})
+
+    def add_node_run(self, node_run_id: str) -> Document:
+        """Make a workflow's node run, in progress."""
+        with self.changed:
+            return self._runs.add_node_run(node_run_id)
+
+    def fail(
+        self,
+        path: str,
+        *,
+        method: str | None = None,
+        status: int | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        delay: float = 0.0,
+        drop: Drop | None = None,
+        times: int | None = 1,
+    ) -> Fault:
+        """Put a fault in; see Fault. Of several that match, the one put in first is met."""
+        fault = Fault(path, method, status, body, dict(headers or {}), delay, drop, times)
+        with self.changed:
+            self._faults.append(fault)
+        return fault
+
+    def expire_token(self) -> None:
+        """Make the access token invalid now."""
+        with self.changed:
+            self._token = None
+
+    def wait_until(self, predicate: Callable[[], T], timeout: float = 10.0) -> T:
+        """Wait until the predicate holds and return what it returned.
+
+        It is called after each request with the state locked. Raises TimeoutError.
+        """
+        with self.changed:
+            result: T = self.changed.wait_for(predicate, timeout)
+        if not result:
+            raise TimeoutError(f"the fake Port did not get there within {timeout:g} s")
+        return result
+
+    # One request
+
+    def _respond(self, request: Received) -> Answer | None:
+        with self.changed:
+            self.requests.append(request)
+            fault = next((fault for fault in self._faults if fault.takes(request)), None)
+            self.changed.notify_all()
+        if fault is None:
+            return self._answered(request, self._carry_out(request))
+        if self._closing.wait(fault.delay) or fault.drop == "before":
+            return None
+        answer = self._answered(request, fault.dress(fault.instead() or self._carry_out(request)))
+        return None if fault.drop == "after" else answer
+
+    def _answered(self, request: Received, answer: Answer) -> Answer:
+        with self.changed:
+            request.status = answer.status
+            self.changed.notify_all()
+        return replace(answer, headers={"X-Trace-Id": request.trace_id, **answer.headers})
+
+    def _carry_out(self, request: Received) -> Answer:
+        try:
+            with self.changed:
+                outbox: list[tuple[str, bytes]] = []
+                self._outbox = outbox
+                answer = self._attempt(request)
+            # Outside the lock: whoever receives the message may ask about the run at once.
+            for topic, value in outbox:
+                if self.publish is not None:
+                    self.publish(topic, value)
+        except Exception:
+            log.exception("the fake Port failed at %s %s", request.method, request.path)
+            message = "The fake Port's log says what happened."
+            return Answer.json(500, {"ok": False, "error": "internal_error", "message": message})
+        return answer
+
+    def _attempt(self, request: Received) -> Answer:
+        try:
+            return Answer.json(*self._dispatch(request))
+        except Refused as refused:
+            return Answer.json(refused.status, refused.document())
+
+    def _dispatch(self, request: Received) -> Reply:
+        try:
+            endpoint, values = self._routes.match(request.path, request.method)
+        except HTTPException:
+            message = f"Route {request.method}:{request.path} not found"
+            raise Refused(404, "not_found", message) from None
+        if request.path != _TOKEN_PATH:
+            self._check_token(request)
+        if request.too_large:
+            raise Refused(413, "payload_too_large")
+        if request.method in ("POST", "PUT", "PATCH") and request.body is None:
+            raise Refused(422, "invalid_request", "body must be JSON")
+        # Only now: an identifier may hold a slash, which stands encoded in its segment of the path.
+        reply: Reply = endpoint(request, **{name: unquote(value) for name, value in values.items()})
+        return reply
+
+    def _announce(self, topic: str, message: Document) -> None:
+        value = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+        self._outbox.append((f"{self.organization_id}.{topic}", value))
+
+    # Access
+
+    def _check_token(self, request: Received) -> None:
+        valid = self._token is not None and time.monotonic() < self._token[1]
+        if not valid or request.headers.get("Authorization") != f"Bearer {self._token[0]}":  # type: ignore[index]
+            # No message: Port's contract leaves it out at will here.
+            raise Refused(401, "unauthorized")
+
+    def _create_token(self, request: Received) -> Reply:
+        check(ACCESS_TOKEN, request.body)
+        if request.body != {"clientId": self.client_id, "clientSecret": self.client_secret}:
+            raise Refused(401, "invalid_credentials")
+        moment = time.monotonic()
+        if self._token is None or moment >= self._token[1]:
+            self._token = (secrets.token_urlsafe(64), moment + self.token_life_seconds)
+        token, expires = self._token
+        return 200, {
+            "ok": True,
+            "accessToken": token,
+            "expiresIn": int(expires - moment),
+            "tokenType": "Bearer",
+        }
+
+    # The organization
+
+    def _get_organization(self, request: Received) -> Reply:
+        return 200, {"ok": True, "organization": {"id": self.organization_id, "name": "Local stack"}}
+
+    def _get_kafka_credentials(self, request: Received) -> Reply:
+        if self.kafka_credentials is None:
+            raise Refused(404, "not_found", "This organization has no Kafka topics")
+        return 200, {"ok": True, "credentials": dict(self.kafka_credentials)}
+
+    def _route_map(self) -> Map:
+        catalog, runs = self._catalog, self._runs
+        blueprint, action, run = (
+            "/v1/blueprints/<blueprint>",
+            "/v1/actions/<action>",
+            "/v1/actions/runs/<run>",
+        )
+        entities = f"{blueprint}/entities"
+        node_run = "/v1/workflows/nodes/runs/<node_run>"
+        routes: list[tuple[str, str, Callable[..., Reply]]] = [
+            ("POST", _TOKEN_PATH, self._create_token),
+            ("GET", "/v1/organization", self._get_organization),
+            ("GET", "/v1/kafka-credentials", self._get_kafka_credentials),
+            ("POST", "/v1/blueprints", catalog.create_blueprint),
+            ("GET", blueprint, catalog.get_blueprint),
+            ("PUT", blueprint, catalog.replace_blueprint),
+            ("PATCH", blueprint, catalog.update_blueprint),
+            ("DELETE", blueprint, catalog.delete_blueprint),
+            ("POST", entities, catalog.create_entity),
+            ("POST", f"{entities}/bulk", catalog.create_entities),
+            ("GET", f"{entities}/<entity>", catalog.get_entity),
+            ("PATCH", f"{entities}/<entity>", catalog.update_entity),
+            ("PUT", f"{entities}/<entity>", catalog.replace_entity),
+            ("DELETE", f"{entities}/<entity>", catalog.delete_entity),
+            ("POST", "/v1/actions", runs.create_action),
+            ("GET", action, runs.get_action),
+            ("PUT", action, runs.replace_action),
+            ("DELETE", action, runs.delete_action),
+            ("POST", f"{action}/runs", runs.execute),
+            ("GET", "/v1/actions/runs", runs.list_runs),
+            ("GET", run, runs.get_run),
+            ("PATCH", run, runs.update_run),
+            ("POST", f"{run}/logs", runs.add_log),
+            ("GET", f"{run}/logs", runs.get_logs),
+            ("PATCH", node_run, runs.update_node_run),
+            ("POST", f"{node_run}/logs", runs.add_node_run_logs),
+        ]
+        rules = [Rule(path, methods=[method], endpoint=endpoint) for method, path, endpoint in routes]
+        return Map(rules, strict_slashes=False, merge_slashes=False)
