@@ -1,0 +1,107 @@
+"""The Kafka cluster as its clients see it."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+TIMEOUT_SECONDS = 10
+
+
+class Kafka:
+    """Where the cluster is and how to log in; produces records and tells how far a consumer group is.
+
+    `topic` is the topic of the organization's runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap_servers: list[str],
+        ca_certificate: str,
+        username: str,
+        password: str,
+        topic: str,
+        set_password: Callable[[str, str], None],
+    ) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.ca_certificate = ca_certificate
+        self.username = username
+        self.password = password
+        self.topic = topic
+        self._set_password = set_password
+        self._producer: Producer | None = None
+        self._admin_client: AdminClient | None = None
+
+    def client_config(self) -> dict[str, str | int | float | bool]:
+        """What a confluent-kafka client needs to connect."""
+        return {
+            "bootstrap.servers": ",".join(self.bootstrap_servers),
+            "broker.address.family": "v4",
+            "security.protocol": "SASL_SSL",
+            "ssl.ca.pem": self.ca_certificate,
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": self.username,
+            "sasl.password": self.password,
+            "log_level": 2,
+        }
+
+    def produce(
+        self,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        topic: str | None = None,
+        partition: int = -1,
+    ) -> None:
+        """Produce one record, by default to `topic`, and wait until the broker has it; KafkaException if not."""
+        errors: list[KafkaException] = []
+        if self._producer is None:
+            # The broker tells a wrong end of a partition after a batch of several records.
+            self._producer = Producer(self.client_config() | {"linger.ms": 0, "batch.num.messages": 1})
+        self._producer.produce(
+            topic or self.topic,
+            value,
+            key,
+            partition,
+            headers=list(headers),
+            on_delivery=lambda error, message: errors.append(KafkaException(error)) if error else None,
+        )
+        if self._producer.flush(TIMEOUT_SECONDS):
+            self._producer.purge()
+            raise TimeoutError(f"Kafka did not take the record within {TIMEOUT_SECONDS} seconds")
+        if errors:
+            raise errors[0]
+
+    def create_topic(self, name: str, partitions: int = 1) -> None:
+        """Create a topic and wait until it is there."""
+        admin = self._admin()
+        for created in admin.create_topics([NewTopic(name, partitions, 1)]).values():
+            created.result(TIMEOUT_SECONDS)
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while name not in admin.list_topics(timeout=TIMEOUT_SECONDS).topics:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"The topic {name} is not there {TIMEOUT_SECONDS} seconds after its creation")
+            time.sleep(0.02)
+
+    def committed(self, group: str, topic: str | None = None, partitions: int = 1) -> list[int | None]:
+        """The next offset a consumer group would read, for each partition; None where it has committed nothing."""
+        places = [TopicPartition(topic or self.topic, partition) for partition in range(partitions)]
+        [answer] = self._admin().list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)]).values()
+        found = answer.result(TIMEOUT_SECONDS).topic_partitions
+        return [place.offset if place.offset >= 0 else None for place in found]
+
+    def change_password(self, password: str) -> None:
+        """Change the user's password, as a rotation at Port's end would: clients with the old one are out."""
+        self._set_password(self.username, password)
+        self.password = password
+        self._producer = None
+        self._admin_client = None
+
+    def _admin(self) -> AdminClient:
+        if self._admin_client is None:
+            self._admin_client = AdminClient(self.client_config())
+        return self._admin_client

@@ -1,0 +1,109 @@
+"""LocalStack from an environment of its own, with our plugins, or one that runs already."""
+
+import json
+import os
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from localstack_client.config import get_service_endpoint
+
+from local_stack.processes import Process, free_port
+
+REPOSITORY = Path(__file__).parents[2]
+PLUGINS = Path(__file__).parent / "plugin"
+RUNTIMES = {"python3.13": REPOSITORY / ".venv-runtime" / "bin" / "python"}
+PYTHON = REPOSITORY / ".venv-localstack" / "bin" / "python"
+
+
+class NoLocalStack(Exception):
+    """LocalStack cannot be used; the text says why and what to do."""
+
+
+@contextmanager
+def localstack(directory: Path) -> Iterator["LocalStack"]:
+    """Start LocalStack; use `wait` before its `url`. What it stores goes with it, its logs stay in `directory`."""
+    for python in (PYTHON, *RUNTIMES.values()):
+        if not python.exists():
+            raise NoLocalStack(f"{python} is missing. Run scripts/environments.py, which makes it.")
+    home = directory / "localstack"
+    home.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    process = Process(
+        "LocalStack",
+        [PYTHON, "-m", "localstack.runtime.main"],
+        log=directory / "localstack.log",
+        environment=_environment(home, directory / "functions", port),
+        directory=home,
+    )
+    try:
+        with process:
+            yield LocalStack(process, f"http://127.0.0.1:{port}")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+class LocalStack:
+    """A LocalStack that has been started; it answers at `url` once `wait` has returned."""
+
+    def __init__(self, process: Process, url: str) -> None:
+        self.url = url
+        self._process = process
+
+    def wait(self) -> None:
+        """Wait until it answers; ProcessFailed where it does not come up."""
+        self._process.wait_until(lambda: is_localstack(self.url), seconds=60)
+
+
+def running_localstack() -> str | None:
+    """The URL of a LocalStack of the developer's own, where AWS_ENDPOINT_URL or LOCALSTACK_HOST names one.
+
+    NoLocalStack where what they name is none: nothing else may be touched, AWS least of all.
+    """
+    if not os.environ.get("AWS_ENDPOINT_URL") and not os.environ.get("LOCALSTACK_HOST"):
+        return None
+    url = str(get_service_endpoint("lambda"))
+    if not is_localstack(url):
+        raise NoLocalStack(
+            f"No LocalStack answers at {url}/_localstack/health, though AWS_ENDPOINT_URL or LOCALSTACK_HOST names it. "
+            "Start it, or unset the variable and one is started for you."
+        )
+    return url
+
+
+def is_localstack(url: str) -> bool:
+    """Whether a LocalStack answers at this URL."""
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/_localstack/health", timeout=5) as response:
+            return "services" in json.load(response)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _environment(home: Path, function_logs: Path, port: int) -> dict[str, str]:
+    temporary = home / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "FILESYSTEM_ROOT": str(home / "filesystem"),
+        "GATEWAY_LISTEN": f"127.0.0.1:{port}",
+        # No connection to anywhere else: no certificate, no usage events, no name server.
+        "SKIP_SSL_CERT_DOWNLOAD": "1",
+        "DISABLE_EVENTS": "1",
+        "DNS_ADDRESS": "0",
+        "EAGER_SERVICE_LOADING": "0",
+        # The plugins' entry points are found on the path: nothing has to be installed.
+        "PYTHONPATH": str(PLUGINS),
+        "LAMBDA_RUNTIME_EXECUTOR": "local-process",
+        # The poller itself waits for records.
+        "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0",
+        "LOCAL_LAMBDA_RUNTIMES": json.dumps({runtime: str(python) for runtime, python in RUNTIMES.items()}),
+        "LOCAL_LAMBDA_LOGS": str(function_logs),
+        # The broker lets a consumer wait for half a session before it may join its group.
+        "LOCAL_LAMBDA_KAFKA_SESSION_TIMEOUT_MS": "2000",
+        "LOCAL_LAMBDA_MAX_RETRY_DELAY_SECONDS": "0.3",
+    }

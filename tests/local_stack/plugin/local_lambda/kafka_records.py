@@ -1,0 +1,75 @@
+"""Kafka messages as a self-managed Kafka event shows them, and the mapping's filters over them.
+
+https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html
+https://docs.aws.amazon.com/lambda/latest/dg/kafka-filtering.html
+"""
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
+from localstack.utils.event_matcher import matches_event
+
+type Record = dict[str, Any]
+
+
+def record_of(message: Message) -> Record:
+    """One message as the event holds it; a message without key or value has no such property."""
+    kind, timestamp = message.timestamp()
+    record: Record = {
+        "topic": message.topic(),
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "timestamp": timestamp,
+        "timestampType": "LOG_APPEND_TIME" if kind == TIMESTAMP_LOG_APPEND_TIME else "CREATE_TIME",
+    }
+    for field, content in (("key", message.key()), ("value", message.value())):
+        if content is not None:
+            record[field] = base64.b64encode(content).decode()
+    headers: Any = message.headers() or []
+    record["headers"] = [{name: _signed_bytes(value)} for name, value in headers]
+    return record
+
+
+def partition_key(record: Record) -> str:
+    """`TOPIC-PARTITION`, the key of a record's list in the event."""
+    return f"{record['topic']}-{record['partition']}"
+
+
+def event_of(bootstrap_servers: list[str], records: list[Record]) -> dict[str, Any]:
+    """The event with these records, by partition."""
+    by_partition: dict[str, list[Record]] = {}
+    for record in records:
+        by_partition.setdefault(partition_key(record), []).append(record)
+    return {
+        "eventSource": "SelfManagedKafka",
+        "bootstrapServers": ",".join(bootstrap_servers),
+        "records": by_partition,
+    }
+
+
+def passes(record: Record, patterns: list[dict[str, Any]]) -> bool:
+    """Whether any of the patterns lets the record through; no pattern at all does.
+
+    A pattern counts only where it is of the record's kind: JSON for a JSON value, else strings for text.
+    What is of no kind, or of another one, passes.
+    """
+    return not patterns or any(_passes(record, pattern.get("value")) for pattern in patterns)
+
+
+def _passes(record: Record, pattern: Any) -> bool:
+    try:
+        text = base64.b64decode(record["value"]).decode()
+    except (KeyError, UnicodeDecodeError, binascii.Error):
+        return True
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return not isinstance(pattern, list) or matches_event({"value": pattern}, {"value": text})
+    return not isinstance(pattern, dict) or matches_event({"value": pattern}, {"value": value})
+
+
+def _signed_bytes(value: bytes | None) -> list[int]:
+    return [byte - 256 if byte > 127 else byte for byte in value or b""]

@@ -1,0 +1,91 @@
+"""Child processes that write to a log file and never outlive this one."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+WATCHER = Path(__file__).parent / "plugin" / "local_lambda" / "watcher.py"
+
+
+class ProcessFailed(Exception):
+    """A part of the local stack ended, or was not ready in time; the text shows the end of its log."""
+
+
+class Process:
+    """A running command; a context manager that ends it.
+
+    The command runs under a watcher, which ends it with all its children when this process is gone, even killed.
+    It has an interrupt of its own session only: Ctrl-C here does not reach it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        directory: Path | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        with log.open("wb") as output:
+            self._watcher = subprocess.Popen(
+                [sys.executable, "-I", "-S", WATCHER, *command],
+                cwd=directory,
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
+        """Wait until it is ready; ProcessFailed where it ends before, or takes longer."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if self._watcher.poll() is not None:
+                raise ProcessFailed(f"{self.name} ended while it started. {self._end_of_log()}")
+            if time.monotonic() > deadline:
+                raise ProcessFailed(f"{self.name} was not ready after {seconds:.0f} seconds. {self._end_of_log()}")
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        """End it at once, with all its children."""
+        assert self._watcher.stdin
+        self._watcher.stdin.close()
+        self._watcher.wait()
+
+    def _end_of_log(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-20:]
+        return "\n".join([f"The end of {self.log}:", *lines]) if lines else f"{self.log} is empty."
+
+
+def free_port() -> int:
+    """A port of the loopback address that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def accepts_connections(port: int) -> bool:
+    """Whether something listens on this port of the loopback address."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,102 @@
+"""The local stack: Kafka, Port and AWS on this machine, started and ended together."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from localstack_client.session import Session
+
+from local_stack.broker import broker
+from local_stack.certificates import make_certificates
+from local_stack.fake_port import FakePort
+from local_stack.gateway import Gateway
+from local_stack.kafka import Kafka
+from local_stack.localstack import localstack, running_localstack
+from local_stack.processes import free_port
+
+REGION = "eu-west-1"
+# What LocalStack takes for credentials: nothing that AWS would accept.
+AWS_KEY = "test"
+KAFKA_USER = "port-organization"
+KAFKA_PASSWORD = "kafka-password-of-the-local-stack"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What runs, and how to reach it. `directory` holds the logs."""
+
+    aws_endpoint_url: str
+    kafka: Kafka
+    port: FakePort
+    directory: Path
+    _clients: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def aws(self, service: str) -> Any:
+        """A boto3 client of LocalStack."""
+        if service not in self._clients:
+            host = self.aws_endpoint_url.removeprefix("http://").removeprefix("https://").rstrip("/")
+            session = Session(AWS_KEY, AWS_KEY, region_name=REGION, localstack_host=host)
+            self._clients[service] = session.client(service)
+        return self._clients[service]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables that lead Terraform and boto3 to LocalStack, on top of one's own."""
+        return {
+            "AWS_ENDPOINT_URL": self.aws_endpoint_url,
+            "AWS_ACCESS_KEY_ID": AWS_KEY,
+            "AWS_SECRET_ACCESS_KEY": AWS_KEY,
+            "AWS_SESSION_TOKEN": "",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+
+def _quiet(message: str) -> None:
+    pass
+
+
+@contextmanager
+def local_stack(directory: Path, *, progress: Callable[[str], None] = _quiet) -> Iterator[Stack]:
+    """Start everything and end it afterwards; logs stay in `directory`.
+
+    Uses the LocalStack that AWS_ENDPOINT_URL or LOCALSTACK_HOST names, else starts one. Raises NoLocalStack or
+    ProcessFailed, whose texts say what is wrong.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    aws_endpoint_url = running_localstack()
+    with ExitStack() as parts:
+        # The slowest first: the others start beside it.
+        progress("Using the LocalStack that runs already" if aws_endpoint_url else "Starting LocalStack")
+        started = None if aws_endpoint_url else parts.enter_context(localstack(directory))
+        progress("Starting Kafka with TLS and SCRAM")
+        certificates = make_certificates(directory / "certificates")
+        broker_port = free_port()
+        gateway = parts.enter_context(
+            Gateway(broker_port=broker_port, certificates=certificates, log=directory / "gateway.log")
+        )
+        gateway.set_password(KAFKA_USER, KAFKA_PASSWORD)
+        address = f"localhost:{gateway.port}"
+        parts.enter_context(broker(broker_port, advertised=address, log=directory / "broker.log"))
+        progress("Starting the fake Port")
+        port = parts.enter_context(FakePort(publish=lambda topic, value: kafka.produce(value, topic=topic)))
+        kafka = Kafka(
+            bootstrap_servers=[address],
+            ca_certificate=certificates.authority,
+            username=KAFKA_USER,
+            password=KAFKA_PASSWORD,
+            topic=f"{port.organization_id}.runs",
+            set_password=gateway.set_password,
+        )
+        kafka.create_topic(kafka.topic)
+        kafka.create_topic(f"{port.organization_id}.change.log")
+        if started:
+            progress("Waiting for LocalStack")
+            started.wait()
+            aws_endpoint_url = started.url
+        assert aws_endpoint_url
+        progress(f"The local stack is up: AWS at {aws_endpoint_url}, Kafka at {address}, Port at {port.url}")
+        yield Stack(aws_endpoint_url, kafka, port, directory)
