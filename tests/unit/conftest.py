@@ -26,7 +26,7 @@ def port() -> Iterator[FakePort]:
 
 
 @pytest.fixture
-def function(port: FakePort, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Function]:
+def function(port: FakePort, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Function:
     for name in ("PORT_CREDENTIALS_SECRET_ARN", "FAILURE_QUEUE_URL", "REPORT_BATCH_ITEM_FAILURES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PORT_API_URL", port.url)

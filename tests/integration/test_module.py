@@ -1,0 +1,87 @@
+"""The module itself: applied it stays as it is, it keeps its secrets, and nothing outlives it."""
+
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from function_under_test import event_file
+from local_stack.terraform import Plan
+from module_under_test import INPUTS, Deployment
+
+
+@pytest.fixture(scope="module")
+def plan(deployment: Deployment) -> Plan:
+    """A plan after the apply and a run."""
+    deployment.ended(deployment.start("create_vm", INPUTS))
+    return deployment.terraform.plan(deployment.variables)
+
+
+def test_second_plan_is_empty(plan: Plan) -> None:
+    """What was applied, and what a run changed since, is no reason to change anything."""
+    assert plan.changes == {}
+    assert plan.empty, plan.text
+
+
+def test_secrets_are_in_secrets_manager_alone(deployment: Deployment, plan: Plan) -> None:
+    """No password, client secret or token is in Terraform's files and output, the function, its log, Port or `ps`.
+
+    The log has every line, of a run that succeeded, one that failed, one whose handler broke, and a foreign message.
+    """
+    stack, name = deployment.stack, deployment.name
+    deployment.publish(event_file("agent_webhook_day2"))
+    runs = [deployment.start("create_vm", INPUTS), deployment.start("refuse"), deployment.start("break", {"text": "x"})]
+    deployment.ended(*runs)
+    deployment.until(lambda: all(deployment.invocations(run_id) for run_id in runs))
+    configuration = stack.aws("lambda").get_function_configuration(FunctionName=name)
+    processes = subprocess.run(["ps", "-axww", "-o", "args="], capture_output=True, text=True, check=True)
+    # Each place with what it surely holds, so that nobody searches an empty one.
+    places = {
+        "state": (deployment.terraform.state_text(), name),
+        "saved plan": (text_of(plan.file), name),
+        "Terraform's output": (deployment.terraform.log.read_text(), name),
+        "Terraform's outputs": (json.dumps(deployment.terraform.output()), name),
+        "function": (json.dumps(configuration, default=str), "PORT_CREDENTIALS_SECRET_ARN"),
+        "mapping": (json.dumps(deployment.mapping(), default=str), name),
+        "function's log": (deployment.log(), '"DEBUG"'),
+        "runs in Port": (json.dumps([stack.port.runs, stack.port.run_logs]), runs[0]),
+        "processes": (processes.stdout, "awslambdaric"),
+    }
+    secrets = [stack.kafka.password, stack.port.client_secret, *tokens(deployment)]
+
+    assert [place for place, (text, known) in places.items() if known not in text] == []
+    assert secret_of(deployment, "kafka-credentials") == {"username": stack.kafka.username, "password": secrets[0]}
+    assert secret_of(deployment, "port-credentials")["client_secret"] == secrets[1]
+    assert [place for place, (text, _) in places.items() for secret in secrets if secret in text] == []
+
+
+def secret_of(deployment: Deployment, kind: str) -> Any:
+    found = deployment.stack.aws("secretsmanager").get_secret_value(SecretId=f"{deployment.name}/{kind}")
+    return json.loads(found["SecretString"])
+
+
+def tokens(deployment: Deployment) -> set[str]:
+    """The access tokens that Port was shown."""
+    requests = deployment.stack.port.requests
+    shown = {each.headers["Authorization"] for each in requests if "Authorization" in each.headers}
+    assert shown
+    return {header.removeprefix("Bearer ") for header in shown}
+
+
+def text_of(plan: Path) -> str:
+    """Everything in a saved plan, which is a zip."""
+    with zipfile.ZipFile(plan) as archive:
+        return "".join(archive.read(name).decode(errors="replace") for name in archive.namelist())
+
+
+def test_destroy_leaves_nothing(deployment: Deployment) -> None:
+    """Everything that the module made is gone after a destroy, the secrets' names and the function's log too."""
+    made = deployment.resources()
+    assert [kind for kind, names in made.items() if not names] == []
+
+    deployment.terraform.destroy(deployment.variables)
+
+    assert deployment.resources() == {kind: [] for kind in made}
