@@ -168,6 +168,8 @@ def _reader(hint: Any, kind: type, name: str) -> Reader:
     if hint in _PLAIN:
         return _PLAIN[hint]
     if origin is Secret:
+        if arguments[0] is not str and dict not in (arguments[0], typing.get_origin(arguments[0])):
+            raise RegistrationError(f"{kind.__qualname__}.{name}: a Secret holds a text or a dict, not {arguments[0]}")
         return _secret_reader(_reader(arguments[0], kind, name))
     if origin in (Union, types.UnionType):
         return _union_reader([_reader(argument, kind, name) for argument in arguments])
@@ -272,6 +274,7 @@ def _choice_reader(choices: Sequence[tuple[Any, Any]]) -> Reader:
     wants = "one of " + ", ".join(str(choice) for choice, _ in choices)
 
     def read(value: Any) -> Any:
+        value = _revealed(value)
         for choice, result in choices:
             if value == choice and isinstance(value, bool) == isinstance(choice, bool):
                 return result

@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 import traceback
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,18 +18,30 @@ from typing import Any, TextIO
 
 MASK = "[redacted]"
 SHORTEST_SECRET = 4
+SECRETS_OF_RUNS = 1000
 MOST_FRAMES = 50
 MOST_CAUSES = 10
 
 _fields: ContextVar[dict[str, Any] | None] = ContextVar("port_runner_log_fields", default=None)
 _secrets: set[str] = set()
+_secrets_of_runs: OrderedDict[str, None] = OrderedDict()
 
 
-def mask(secret: str) -> None:
-    """Never let *secret* stand in a log line. What is shorter than four characters would mask ordinary text."""
-    if len(secret) >= SHORTEST_SECRET:
-        _secrets.add(secret)
-        _secrets.add(json.dumps(secret)[1:-1])
+def mask(secret: str, *, of_a_run: bool = False) -> None:
+    """Never let *secret* stand in a log line. What is shorter than four characters would mask ordinary text.
+
+    Of those *of_a_run* the newest thousand are known: a process lives through many, and each line looks for all.
+    """
+    if len(secret) < SHORTEST_SECRET:
+        return
+    for spelling in (secret, json.dumps(secret)[1:-1]):
+        if not of_a_run:
+            _secrets.add(spelling)
+            continue
+        _secrets_of_runs[spelling] = None
+        _secrets_of_runs.move_to_end(spelling)
+        if len(_secrets_of_runs) > SECRETS_OF_RUNS:
+            _secrets_of_runs.popitem(last=False)
 
 
 @contextmanager
@@ -62,7 +75,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = error_of(record.exc_info[1])
-        secrets = sorted(_secrets, key=len, reverse=True)  # one may be a part of another
+        secrets = sorted((*_secrets, *tuple(_secrets_of_runs)), key=len, reverse=True)  # one may be a part of another
         return json.dumps({name: _masked(_plain(value), secrets) for name, value in line.items()})
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -66,20 +67,26 @@ class PortClient:
     """
 
     def __init__(self, url: str, credentials: Callable[[], Credentials], *, connections: int = 16) -> None:
-        import requests
-        from requests.adapters import HTTPAdapter
-
         self._url = url
         self._read_credentials = credentials
+        self._connections = connections
         self._credentials: Credentials | None = None
         self._token = ""
         self._token_until = 0.0
         self._token_lock = threading.Lock()
-        self._session = requests.Session()
-        self._session.headers["User-Agent"] = "port-runner"
-        self._session.auth = _no_netrc
+
+    @cached_property
+    def _session(self) -> "requests.Session":
+        """The session of every call. The first call asks for a token while the others wait, so one is made."""
+        import requests  # slow to import, and most events hold nothing for this function
+        from requests.adapters import HTTPAdapter
+
+        session = requests.Session()
+        session.headers["User-Agent"] = "port-runner"
+        session.auth = _no_netrc
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections, max_retries=0))
+            session.mount(scheme, HTTPAdapter(pool_maxsize=self._connections, max_retries=0))
+        return session
 
     def credentials(self, *, anew: bool = False) -> Credentials:
         """The credentials in use; read *anew* they may have been rotated since."""

@@ -51,7 +51,7 @@ class Secret[T: str | dict[str, Any]]:
         # Not the value itself, which whatever dumps an object's attributes would find.
         self._reveal: Callable[[], T] = lambda: value
         for text in _texts(value):
-            logs.mask(text)
+            logs.mask(text, of_a_run=True)
 
     def reveal(self) -> T:
         """The value; never to be put into a log line, a summary or a link."""
@@ -219,8 +219,6 @@ def _unsealed(key: bytes, iv: bytes, sealed: bytes) -> bytes | None:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    if len(sealed) < TAG_BYTES:
-        return None
     try:
         return AESGCM(key).decrypt(iv, sealed, None)
     except InvalidTag:
@@ -265,7 +263,7 @@ def decrypted(
     Without a declaration (``None``) the message also says which of the texts is an object.
     """
     result = dict(inputs)
-    definitions = next((each for each in _found(message, DEFINITIONS) if isinstance(each, Mapping)), {})
+    definitions = _definitions(message)
     for name in _named_secret(message, definitions):
         path = _path(name, inputs)
         value = _at(result, path)
@@ -282,7 +280,7 @@ def decrypted(
             raise _not_decrypted(dotted, "what was encrypted is no JSON object")
         result = _replaced(result, path, secret)
     for name in declared or ():
-        if isinstance(result.get(name), str):
+        if name in result:
             with suppress(SecretInputError):
                 result[name] = Secret(decryptor.decrypt(name, result[name]))
     return result
@@ -290,15 +288,22 @@ def decrypted(
 
 def without_secrets(message: Any, declared: Collection[str]) -> Any:
     """*message*, to be looked at while developing: secret inputs, the *declared* ones too, and headers are masked."""
-    definitions = next((each for each in _found(message, DEFINITIONS) if isinstance(each, Mapping)), {})
-    named = (_path(name, {})[-1] for name in _named_secret(message, definitions))
-    return _masked(message, {*declared, *named, "headers"})
+    named = set(_named_secret(message, _definitions(message)))
+    paths = {_path(name, {})[-1] for name in named}
+    try:
+        return _masked(message, {*declared, *named, *paths, "headers"})
+    except RecursionError:  # arrays within arrays within arrays are nothing to look at
+        return logs.MASK
 
 
 def _masked(value: Any, names: Collection[str]) -> Any:
     if isinstance(value, dict):
         return {name: logs.MASK if name in names else _masked(each, names) for name, each in value.items()}
     return [_masked(each, names) for each in value] if isinstance(value, list) else value
+
+
+def _definitions(message: Any) -> Mapping[str, Any]:
+    return next((each for each in _found(message, DEFINITIONS) if isinstance(each, Mapping)), {})
 
 
 def _named_secret(message: Any, definitions: Mapping[str, Any]) -> Iterator[str]:

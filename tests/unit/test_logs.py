@@ -37,20 +37,29 @@ def _no_json(constant: str) -> None:
     raise AssertionError(f"{constant} is no JSON")
 
 
-@pytest.fixture
-def output(monkeypatch: pytest.MonkeyPatch) -> Iterator[Output]:
-    """Where the library's lines go, from DEBUG on, with no secret known yet."""
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No secret is known at first, and afterwards logging is what it was."""
     monkeypatch.setattr(logs, "_secrets", set())
+    logger = logging.getLogger("port_runner")
+    before = (logger.handlers[:], logger.propagate, logger.level)
+    yield
+    logger.handlers[:], logger.propagate, level = before
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def output() -> Output:
+    """Where the library's lines go, from DEBUG on."""
     output = Output()
     logs.configure("DEBUG", output)
-    yield output
-    logs.configure("INFO")
+    return output
 
 
-def raised(function: Callable[[], Any]) -> BaseException:
+def raised(function: Callable[[], Any]) -> Exception:
     try:
         function()
-    except BaseException as error:
+    except Exception as error:
         return error
     raise AssertionError("it raised nothing")
 
@@ -172,7 +181,7 @@ def test_fields_of_one_thread_are_not_anothers(output: Output) -> None:
 
 @pytest.mark.parametrize(
     "secret",
-    ["plain-secret", 'with "quotes"', "two\nlines", "back\\slash", "žluťoučký", "\U0001f512\U0001f512", "true"],
+    ["plain-secret", 'with "quotes"', "two\nlines", "back\\slash", "žluťoučký", "\U0001f512" * 4, "true"],
 )
 def test_masked_secrets_stand_nowhere(output: Output, secret: str) -> None:
     """A masked value is cut out of texts, lists, names and JSON within a text, and the line stays JSON."""
@@ -222,24 +231,20 @@ def test_secrets_in_objects_and_fields_are_masked(output: Output) -> None:
 
 def test_masking_while_others_log(output: Output) -> None:
     """A token that one thread masks while others write breaks no line of theirs."""
-    stop = threading.Event()
 
-    def keep_masking() -> None:
-        number = 0
-        while not stop.is_set():
-            logs.mask(f"secret-{number % 500}-{number}")
-            number += 1
+    def mask_many() -> None:
+        for number in range(2000):
+            logs.mask(f"secret-{number}")
 
-    thread = threading.Thread(target=keep_masking)
+    thread = threading.Thread(target=mask_many)
     thread.start()
-    try:
-        for number in range(100):
-            log.info("event", number=number)
-    finally:
-        stop.set()
-        thread.join()
+    written = 0
+    while thread.is_alive():
+        log.info("event", number=written)
+        written += 1
+    thread.join()
 
-    assert [line["number"] for line in output.lines] == list(range(100))
+    assert [line["number"] for line in output.lines] == list(range(written))
 
 
 # Exceptions
@@ -282,15 +287,13 @@ def hidden() -> None:
         raise KeyError("s3cret") from None
 
 
-@pytest.mark.parametrize(("function", "causes"), [(chained, 1), (in_handling, 1), (hidden, 0)])
-def test_causes_are_told_without_their_text(output: Output, function: Callable[[], None], causes: int) -> None:
+@pytest.mark.parametrize(("function", "cause"), [(chained, "ValueError"), (in_handling, "ValueError"), (hidden, None)])
+def test_causes_are_told_without_their_text(output: Output, function: Callable[[], None], cause: str | None) -> None:
     """What led to an exception is told by type and frames as well, unless `from None` hid it."""
     log.critical("run.failed", error=raised(function))
 
     error = output.line["error"]
-    assert error["type"] == "KeyError"
-    assert [error["cause"]["type"]] * causes == ["ValueError"] * causes
-    assert ("cause" in error) is bool(causes)
+    assert (error["type"], error.get("cause", {}).get("type")) == ("KeyError", cause)
     assert "s3cret" not in output.getvalue()
 
 
@@ -298,7 +301,7 @@ def test_groups_and_notes_are_told_without_their_text(output: Output) -> None:
     """Of a group each exception is told, with its frames; notes are text like any other."""
     inner = raised(fail_with_secret)
     inner.add_note("s3cret")
-    group = ExceptionGroup("s3cret", [inner, KeyError("s3cret")])  # type: ignore[list-item]
+    group = ExceptionGroup("s3cret", [inner, KeyError("s3cret")])
     group.add_note("s3cret")
 
     log.error("run.failed", error=group)
@@ -402,8 +405,11 @@ def test_odd_fields_cost_themselves_alone(
     assert capsys.readouterr().err == ""
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.dictionaries(st.text(), st.recursive(st.floats() | st.text() | st.binary() | st.dates(), st.lists)))
+ODD = st.floats() | st.text() | st.binary(max_size=4) | st.dates() | st.frozensets(st.integers(), max_size=2)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.dictionaries(st.text(), ODD | st.lists(ODD, max_size=2) | st.dictionaries(ODD, ODD, max_size=2), max_size=3))
 def test_any_fields_make_one_line(fields: dict[str, Any]) -> None:
     """Whatever is logged, a line is one line and one JSON object."""
     record = logging.makeLogRecord({"msg": "event", "fields": fields})

@@ -5,14 +5,23 @@ import hmac
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from function_under_test import Function
 from local_stack.fake_port import FakePort
-from port_runner import ActionFailed, ActionRun, RecordsNotConsumed, Secret, Success
+from port_runner import (
+    ActionFailed,
+    ActionRouter,
+    ActionRun,
+    RecordsNotConsumed,
+    RegistrationError,
+    Secret,
+    Success,
+    logs,
+)
 from port_runner.testing import kafka_event, run_message
 
 CLIENT_SECRET = "0123456789abcdef0123456789abcdefEXTRA-TAIL"
@@ -284,3 +293,48 @@ def test_another_secret_may_encrypt(function: Function, monkeypatch: pytest.Monk
     function.handle(kafka_event(message))
 
     assert seen == ["s3cr3t"]
+
+
+@pytest.mark.parametrize("hint", [int, list[str], bool])
+def test_secret_of_another_type_is_refused(hint: Any) -> None:
+    """Port encrypts texts and objects only; a Secret of something else fails at registration."""
+
+    @dataclass(frozen=True)
+    class Odd:
+        pin: Secret[hint]
+
+    with pytest.raises(RegistrationError, match="a Secret holds a text or a dict"):
+        ActionRouter().action("login", inputs=Odd)
+
+
+def test_censored_choice(function: Function) -> None:
+    """An input that is one of a few values may come encrypted too."""
+    seen: list[str] = []
+
+    @dataclass(frozen=True)
+    class Tier:
+        tier: Literal["gold", "silver"]
+
+    @function.router.action("choose", inputs=Tier)
+    def choose(run: ActionRun[Tier]) -> None:
+        seen.append(run.inputs.tier)
+
+    message = run_message("choose", {"tier": encrypted("gold")}, run_id="r_1")
+    message["payload"]["censoredProperties"] = ["tier"]
+    function.port.add_run("r_1", "choose")
+    function.handle(kafka_event(message))
+
+    assert seen == ["gold"]
+
+
+def test_secrets_of_runs_are_forgotten_in_time_and_credentials_are_not(function: Function) -> None:
+    """A process that lives long does not collect secrets without end, and never forgets its own credentials."""
+    for number in range(logs.SECRETS_OF_RUNS + 10):
+        Secret(f"secret-of-run-{number}")
+
+    function.run("nobody")
+    logs.log.error("said", text=f"secret-of-run-{number} {CLIENT_SECRET}")
+    function.handle(kafka_event(None))
+
+    assert len(logs._secrets_of_runs) == logs.SECRETS_OF_RUNS
+    assert function.logged("said")[0]["text"] == f"{logs.MASK} {logs.MASK}"

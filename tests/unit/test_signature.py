@@ -7,10 +7,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from port_runner.signature import Verdict, verify
+
+# A busy machine is no failure of what is tested.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SECRET = "test"
 TIMESTAMP = 1713277889
@@ -106,6 +109,7 @@ def test_vectors_with_another_secret() -> None:
     assert verify(text, "Test") is Verdict.INVALID
 
 
+@unhurried
 @given(MEMBERS, OTHER_HEADERS, TIMESTAMPS)
 def test_what_is_signed_with_the_other_headers_is_valid(
     members: dict[str, str], headers: dict[str, str], timestamp: tuple[str, str]
@@ -118,6 +122,7 @@ def test_what_is_signed_with_the_other_headers_is_valid(
         assert verify(js_object({**members, "headers": js_object(all_headers)}), SECRET) is Verdict.VALID
 
 
+@unhurried
 @given(MEMBERS, TIMESTAMPS)
 def test_what_is_signed_without_headers_is_valid(members: dict[str, str], timestamp: tuple[str, str]) -> None:
     """Any message is valid when its signature is that of itself without ``headers``, wherever they stand."""
@@ -127,6 +132,7 @@ def test_what_is_signed_without_headers_is_valid(members: dict[str, str], timest
     assert verify(js_object({"headers": headers, **members}), SECRET) is Verdict.VALID
 
 
+@unhurried
 @given(MEMBERS, st.data())
 def test_a_changed_message_is_invalid(members: dict[str, str], data: st.DataObject) -> None:
     """A signature holds for one message: with a member changed, added, removed or moved it is invalid."""
@@ -147,6 +153,7 @@ def test_a_changed_message_is_invalid(members: dict[str, str], data: st.DataObje
         assert verify(text, SECRET) is Verdict.INVALID
 
 
+@unhurried
 @given(MEMBERS, st.data())
 def test_a_changed_signature_is_invalid(members: dict[str, str], data: st.DataObject) -> None:
     """Of a signature every character counts, and so do the timestamp and the secret."""
@@ -231,6 +238,7 @@ def test_a_signature_without_timestamp_or_version_is_invalid() -> None:
         assert verify(message_with("", signature=signature), SECRET) is Verdict.INVALID
 
 
+@unhurried
 @given(MEMBERS, OTHER_HEADERS)
 def test_without_signature_it_is_absent(members: dict[str, str], headers: dict[str, str]) -> None:
     """A message with other headers, with none, or with a timestamp alone is not signed."""
@@ -239,6 +247,7 @@ def test_without_signature_it_is_absent(members: dict[str, str], headers: dict[s
     assert verify(js_object(members), SECRET) is Verdict.ABSENT
 
 
+@unhurried
 @given(JSON_TEXT)
 def test_headers_that_are_none_are_absent(value: str) -> None:
     """An array at the top has no place for a signature, and neither have `headers` that are no object."""
@@ -261,6 +270,7 @@ def test_deep_messages() -> None:
     assert verify(signed(f'"deep":{'{"a":' * depth}1{"}" * depth}'), SECRET) is Verdict.VALID
 
 
+@unhurried
 @given(st.text(), st.text(), JSON_TEXT, JSON_TEXT)
 def test_it_never_raises(text: str, secret: str, first: str, second: str) -> None:
     """Whatever comes, and whatever the secret is, there is a verdict."""
