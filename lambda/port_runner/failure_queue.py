@@ -1,6 +1,7 @@
 """Where records go that can neither be told to Port nor be tried again: whole into an SQS queue, for a person."""
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from .metrics import Metrics
 
 # What SQS takes is 1 MiB; until August 2025 it was a quarter of it, and some emulators still hold to that.
 LARGEST_MESSAGE = 256 * 1024
+REMEMBERED_RECORDS = 1000
 
 
 class FailureQueue:
@@ -19,6 +21,7 @@ class FailureQueue:
         self._url = url
         self._metrics = metrics
         self._client: Any = None
+        self._kept: OrderedDict[str, None] = OrderedDict()
 
     def keep(self, record: Record, reason: str, *, outcome: Mapping[str, Any] | None = None) -> None:
         """Keep *record* and why it is here; *outcome* is what could not be reported of a run that did finish.
@@ -26,10 +29,20 @@ class FailureQueue:
         A record or an outcome that is too large for SQS is left out: the record's place in Kafka still says where
         it is. Raises what boto3 raises when the queue does not take it: nothing may be lost silently.
         """
+        if record.place in self._kept:  # another record of its batch made it come again
+            log.info("record.kept_before", reason=reason)
+            return
         if self._url is None:
             log.error("record.given_up", reason=reason)
-            self._metrics.failure_kept()
-            return
+        else:
+            self._send(self._url, record, reason, outcome)
+            log.error("record.kept", reason=reason)
+        self._metrics.failure_kept()
+        self._kept[record.place] = None
+        if len(self._kept) > REMEMBERED_RECORDS:
+            self._kept.popitem(last=False)
+
+    def _send(self, url: str, record: Record, reason: str, outcome: Mapping[str, Any] | None) -> None:
         body = {
             "reason": reason,
             "topic": record.topic,
@@ -39,13 +52,11 @@ class FailureQueue:
             "record": record.content,
             **({} if outcome is None else {"outcome": outcome}),
         }
-        text = json.dumps(body)
+        text = json.dumps(body, default=str)
         for name in ("record", "outcome"):
             if len(text) > LARGEST_MESSAGE:
-                text = json.dumps(body := {**body, name: None})
-        self._sqs().send_message(QueueUrl=self._url, MessageBody=text)
-        log.error("record.kept", reason=reason)
-        self._metrics.failure_kept()
+                text = json.dumps(body := {**body, name: None}, default=str)
+        self._sqs().send_message(QueueUrl=url, MessageBody=text)
 
     def _sqs(self) -> Any:
         if self._client is None:

@@ -4,6 +4,7 @@ Reading comes first because a record can come twice, and because it proves that 
 happened. The mark tells the next delivery that the handler may have begun. The end is remembered until Port has it.
 """
 
+import keyword
 import re
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 from . import logs
 from .deadline import Call, Deadline
-from .errors import ActionError, InputError, PortApiError, PortRunnerError
+from .errors import ActionError, InputError, PortApiError, PortRunnerError, PortUnavailableError
 from .failure_queue import FailureQueue
 from .logs import log
 from .messages import Invocation
@@ -31,8 +32,10 @@ from .signature import Verdict, verify
 # Lambda delivers again what Port did not answer for before the handler ran, so waiting for long is of no use there.
 PATIENCE_BEFORE_HANDLER_SECONDS = 10.0
 LOG_INTERVAL_SECONDS = 1.0
-LONGEST_LOG_MESSAGE = 100_000
-# Of the time for the report, what log lines may take of it.
+# In characters, of which one takes up to twelve bytes in JSON; Port takes 1 MiB.
+LONGEST_LOG_MESSAGE = 80_000
+# What log lines may take of the time: they matter less than the end that waits behind them.
+LOG_PATIENCE_SECONDS = 3.0
 LOG_SHARE = 1 / 3
 REMEMBERED_RUNS = 1000
 
@@ -180,6 +183,11 @@ class Lifecycle:
         except InputError as error:
             log.warning("run.inputs_do_not_fit", input=error.input)
             return Failure(str(error))
+        except PortRunnerError:
+            raise
+        except Exception as error:  # of a dataclass that checks its fields itself
+            log.error("run.failed_unexpectedly", error=error)
+            return _unexpected(error)
         try:
             self._mark_started(run, until)
         except PortApiError as error:
@@ -213,7 +221,7 @@ class Lifecycle:
                 log.error("run.timed_out", seconds=round(seconds, 1), handler_has_left=call.abandon())
                 run._handler_seconds = seconds
                 return Failure(f"Timed out after {seconds:.0f} s.")
-            self._send_lines(run, until=deadline.work)
+            self._send_lines(run, until=min(deadline.work, time.monotonic() + LOG_PATIENCE_SECONDS))
         run._handler_seconds = time.monotonic() - began
         run._end()
         try:
@@ -237,7 +245,7 @@ class Lifecycle:
         """Tell Port how the run went; until that is done, the process remembers it."""
         self._remember(run.id, Unreported(run, outcome))
         now = time.monotonic()
-        self._send_lines(run, until=now + (deadline.report - now) * LOG_SHARE)
+        self._send_lines(run, until=now + min((deadline.report - now) * LOG_SHARE, LOG_PATIENCE_SECONDS))
         try:
             self._send(run, outcome, deadline.report)
         except PortApiError as error:
@@ -248,10 +256,7 @@ class Lifecycle:
     def _send(self, run: ActionRun[Any], outcome: Outcome, until: float) -> None:
         reports = run._reports
         try:
-            if isinstance(outcome, InProgress):
-                reports.hand_over(run.id, outcome, run._links_with(outcome.link), until=until)
-            else:
-                self._end(run, outcome, until)
+            self._send_or_send_bare(run, outcome, until)
         except PortApiError as error:
             if error.status == 404:
                 log.error("run.unknown_to_port")
@@ -268,28 +273,36 @@ class Lifecycle:
                 delivery_seconds=run._delivery_seconds,
             )
 
-    def _end(self, run: ActionRun[Any], outcome: Success | Failure, until: float) -> None:
+    def _send_or_send_bare(self, run: ActionRun[Any], outcome: Outcome, until: float) -> None:
+        """Send *outcome*; where Port does not take what is to be shown with it, a link that is none say, without that.
+
+        A run must end, or be handed over, whatever its handler wrote into its outcome.
+        """
         reports = run._reports
         try:
-            reports.end(run.id, outcome, run._links_with(outcome.link), until=until)
+            _tell(reports, run.id, outcome, run._links_with(outcome.link), until)
+        except (TypeError, ValueError) as error:  # it cannot even be written as JSON
+            log.error("run.outcome_refused", error=error)
         except PortApiError as error:
             if not refused(error) or reports.has_ended(run.id, until=until):
                 raise
-            # What is shown with the status was refused, a link that is none say; the run must end nevertheless.
             log.error("run.outcome_refused", error=error, status=error.status, code=error.code)
-            reports.end_bare(run.id, outcome, until=until)
+        else:
+            return
+        _tell(reports, run.id, _bare(outcome), [], until)
 
     def _send_lines(self, run: ActionRun[Any], *, until: float) -> None:
         """Send the log lines that are waiting, as one entry of the run's log; they never make an action fail."""
-        lines = run._take_lines()
-        if not lines:
-            return
-        try:
-            run._reports.add_lines(run.id, "\n".join(lines)[:LONGEST_LOG_MESSAGE], until=until)
-        except PortApiError as error:
-            log.warning("run.log_not_sent", status=error.status, lines=len(lines))
-            if error.status is None or error.status >= 500:
-                run._put_back(lines)
+        text = "\n".join(run._take_lines())
+        while text:
+            try:
+                run._reports.add_lines(run.id, text[:LONGEST_LOG_MESSAGE], until=until)
+            except PortApiError as error:
+                log.warning("run.log_not_sent", status=error.status, characters=len(text))
+                if isinstance(error, PortUnavailableError):
+                    run._put_back(text)
+                return
+            text = text[LONGEST_LOG_MESSAGE:]
 
     # What the process remembers
 
@@ -304,11 +317,27 @@ class Lifecycle:
             self._memory.pop(run_id, None)
 
 
+def _tell(reports: Reports, run_id: str, outcome: Outcome, links: Sequence[str], until: float) -> None:
+    if isinstance(outcome, InProgress):
+        reports.hand_over(run_id, outcome, links, until=until)
+    else:
+        reports.end(run_id, outcome, links, until=until)
+
+
+def _bare(outcome: Outcome) -> Outcome:
+    """*outcome* with nothing in it that the handler wrote."""
+    if isinstance(outcome, InProgress):
+        return InProgress()
+    return Success() if isinstance(outcome, Success) else Failure("What went wrong could not be shown.")
+
+
 def _completed(invocation: Invocation, state: RunState) -> Invocation:
     """*invocation* with what its message left out, from the run itself."""
     return replace(
         invocation,
         action=invocation.action or state.action,
+        blueprint=invocation.blueprint or state.blueprint,
+        entity_identifier=invocation.entity_identifier or state.entity_identifier,
         inputs=invocation.inputs if invocation.inputs is not None else state.inputs,
     )
 
@@ -316,7 +345,9 @@ def _completed(invocation: Invocation, state: RunState) -> Invocation:
 def _stub(action: str) -> str:
     """The handler that is missing, to be pasted into a module of handlers."""
     function = re.sub(r"\W", "_", action)
-    return f'@router.action("{action}")\ndef {function}(run: ActionRun[Mapping[str, Any]]) -> Success:\n    ...'
+    if not function.isidentifier() or keyword.iskeyword(function):
+        function = f"run_{function}"
+    return f"@router.action({action!r})\ndef {function}(run: ActionRun[Mapping[str, Any]]) -> Success:\n    ..."
 
 
 def _unexpected(error: BaseException | None) -> Failure:

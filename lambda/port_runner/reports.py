@@ -15,11 +15,13 @@ HANDED_OVER = "Handed over: what goes on elsewhere ends this run."
 
 @dataclass(frozen=True)
 class RunState:
-    """A run as Port has it; *action* and *inputs* are ``None`` where Port does not say."""
+    """A run as Port has it; what Port does not say is ``None``."""
 
     status: str = IN_PROGRESS
     label: str | None = None
     action: str | None = None
+    blueprint: str | None = None
+    entity_identifier: str | None = None
     inputs: Mapping[str, Any] | None = None
 
     @property
@@ -63,9 +65,6 @@ class Reports(Protocol):
     def end(self, run_id: str, outcome: Success | Failure, links: Sequence[str], *, until: float) -> None:
         """End the run with all there is to show."""
 
-    def end_bare(self, run_id: str, outcome: Success | Failure, *, until: float) -> None:
-        """End the run with nothing but its status."""
-
 
 class ActionRunReports:
     """The run of an action: ``/v1/actions/runs``. Its status is never set but to end it: it is in progress already."""
@@ -78,13 +77,13 @@ class ActionRunReports:
 
     def read(self, run_id: str, *, until: float) -> RunState:
         run = self._port.get_run(run_id, until=until)
-        action = run.get("action")  # an object, or in Port's older form of a run its identifier
-        identifier = action.get("identifier") if isinstance(action, Mapping) else action
         inputs = run.get("properties")
         return RunState(
             status=run.get("status") or IN_PROGRESS,
             label=run.get("statusLabel"),
-            action=identifier if isinstance(identifier, str) else None,
+            action=_identifier(run.get("action")),
+            blueprint=_identifier(run.get("blueprint")),
+            entity_identifier=_identifier(run.get("entity")),
             inputs=inputs if isinstance(inputs, Mapping) else None,
         )
 
@@ -118,9 +117,6 @@ class ActionRunReports:
     def end(self, run_id: str, outcome: Success | Failure, links: Sequence[str], *, until: float) -> None:
         shown = _given(statusLabel=outcome.label, link=links, summary=outcome.summary)
         self._port.update_run(run_id, until=until, status=outcome.status, **shown)
-
-    def end_bare(self, run_id: str, outcome: Success | Failure, *, until: float) -> None:
-        self._port.update_run(run_id, until=until, status=outcome.status)
 
 
 class NodeRunReports:
@@ -172,11 +168,14 @@ class NodeRunReports:
         )
         self._port.update_node_run(run_id, until=until, **self._status(outcome), **shown)
 
-    def end_bare(self, run_id: str, outcome: Success | Failure, *, until: float) -> None:
-        self._port.update_node_run(run_id, until=until, **self._status(outcome))
-
     def _status(self, outcome: Success | Failure) -> dict[str, str]:
         return {"status": "COMPLETED", "result": NODE_RESULTS[outcome.status]}
+
+
+def _identifier(value: Any) -> str | None:
+    """Of an object, or in the older of Port's two forms of a run of the identifier itself."""
+    identifier = value.get("identifier") if isinstance(value, Mapping) else value
+    return identifier if isinstance(identifier, str) else None
 
 
 def refused(error: PortApiError) -> bool:

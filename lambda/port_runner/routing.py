@@ -1,5 +1,6 @@
 """Which handler takes which run."""
 
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -27,6 +28,8 @@ class Route:
     read_inputs: Callable[[Mapping[str, Any]], Any] = field(repr=False)
     secret_inputs: frozenset[str] | None
     """The inputs that are declared to be secret; ``None`` where no dataclass declares any input."""
+    inputs: type | None
+    """The dataclass that declares the inputs."""
 
     @property
     def name(self) -> str:
@@ -101,10 +104,20 @@ class ActionRouter:
         def register(handler: Handler[Any]) -> Handler[Any]:
             if not callable(handler):
                 raise RegistrationError(f"the handler of {identifier} is {handler!r}, which cannot be called")
-            add_route(
-                self.routes,
-                Route(identifier, operation, blueprint, idempotent, workflow_nodes, handler, read_inputs, secrets),
+            if inspect.iscoroutinefunction(handler):
+                raise RegistrationError(f"the handler of {identifier} is `async def`; nothing would await it")
+            route = Route(
+                identifier=identifier,
+                operation=operation,
+                blueprint=blueprint,
+                idempotent=idempotent,
+                workflow_nodes=workflow_nodes,
+                handler=handler,
+                read_inputs=read_inputs,
+                secret_inputs=secrets,
+                inputs=inputs,
             )
+            add_route(self.routes, route)
             return handler
 
         return register
@@ -121,6 +134,8 @@ class ActionRouter:
         def register(handler: ChangeHandler) -> ChangeHandler:
             if not callable(handler):
                 raise RegistrationError(f"the listener to {blueprint} is {handler!r}, which cannot be called")
+            if inspect.iscoroutinefunction(handler):
+                raise RegistrationError(f"the listener to {blueprint} is `async def`; nothing would await it")
             add_change_route(self.change_routes, ChangeRoute(blueprint, tuple(actions), own_changes, handler))
             return handler
 

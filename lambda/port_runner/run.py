@@ -111,10 +111,10 @@ class ActionRun[I](Catalog):
             lines, self._lines = self._lines, []
         return lines
 
-    def _put_back(self, lines: list[str]) -> None:
-        """Keep *lines*, which could not be sent, for the next time."""
+    def _put_back(self, text: str) -> None:
+        """Keep *text*, which could not be sent, for the next time."""
         with self._lines_lock:
-            self._lines = lines + self._lines
+            self._lines.insert(0, text)
 
     def _note(self, **changes: Any) -> None:
         self._check()

@@ -54,6 +54,16 @@ class Runner:
         for change_route in router.change_routes:
             add_change_route(self._change_routes, change_route)
 
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The handlers of actions, and what each takes."""
+        return tuple(self._routes)
+
+    @property
+    def message_paths(self) -> MessagePaths:
+        """Where in a message its parts are looked for."""
+        return self._paths
+
     def lambda_handler(self, event: Any, context: Any) -> Mapping[str, Any] | None:
         """The function's entry point.
 

@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .catalog import Catalog
+from .changes import Change, EntityChange
 from .errors import PortApiError
 from .kafka import Record
 from .messages import Invocation
@@ -22,33 +24,15 @@ TOPIC = "org_test.runs"
 SECONDS = 60.0
 
 
-class RecordedRun[I](ActionRun[I]):
-    """A run that keeps what its handler did, instead of telling Port: *entities*, *lines*, *labels*, *links*.
+class RecordedCatalog(Catalog):
+    """A catalog that is kept in *entities*; what a handler is to find there is put in before."""
 
-    Of the entities that a handler reads, those that are put into *entities* before are there.
-    """
+    entities: dict[tuple[str, str], Entity]
 
-    def __init__(self, invocation: Invocation, inputs: I) -> None:
-        self._invocation = invocation
+    def _open(self) -> None:
         self._until = time.monotonic() + SECONDS
-        self.inputs = inputs
-        self.entities: dict[tuple[str, str], Entity] = {}
-        self.lines: list[str] = []
-        self.labels: list[str] = []
-        self.links: list[str] = []
-        self.external_run_ids: list[str] = []
-
-    def log(self, text: str) -> None:
-        self.lines.append(str(text))
-
-    def label(self, text: str) -> None:
-        self.labels.append(text)
-
-    def link(self, *links: str) -> None:
-        self.links += [link for link in links if link not in self.links]
-
-    def external_run_id(self, identifier: str) -> None:
-        self.external_run_ids.append(identifier)
+        self._ended = False
+        self.entities = {}
 
     def upsert_entity(
         self,
@@ -112,6 +96,39 @@ class RecordedRun[I](ActionRun[I]):
         return entity
 
 
+class RecordedRun[I](RecordedCatalog, ActionRun[I]):
+    """A run that keeps what its handler did, instead of telling Port: *entities*, *lines*, *labels*, *links*."""
+
+    def __init__(self, invocation: Invocation, inputs: I) -> None:
+        self._open()
+        self._invocation = invocation
+        self.inputs = inputs
+        self.lines: list[str] = []
+        self.labels: list[str] = []
+        self.links: list[str] = []
+        self.external_run_ids: list[str] = []
+
+    def log(self, text: str) -> None:
+        self.lines.append(str(text))
+
+    def label(self, text: str) -> None:
+        self.labels.append(text)
+
+    def link(self, *links: str) -> None:
+        self.links += [link for link in links if link not in self.links]
+
+    def external_run_id(self, identifier: str) -> None:
+        self.external_run_ids.append(identifier)
+
+
+class RecordedChange(RecordedCatalog, EntityChange):
+    """A change that keeps what its listener did in *entities*."""
+
+    def __init__(self, change: Change) -> None:
+        self._open()
+        self._describe(change)
+
+
 def run_of[I](
     action: str,
     inputs: I,
@@ -136,6 +153,30 @@ def run_of[I](
         message=message,
     )
     return RecordedRun(invocation, inputs)
+
+
+def change_of(
+    action: str,
+    blueprint: str,
+    *,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> RecordedChange:
+    """A change of an entity of *blueprint*, to call its listener with; *before* and *after* are Port's entities."""
+    identifier = str((after or before or {}).get("identifier", "e_test"))
+    change = Change(
+        record=Record(topic="org_test.change.log", partition=0, offset=0, group="org_test.change.log-0"),
+        action=action,
+        blueprint=blueprint,
+        identifier=identifier,
+        before=before,
+        after=after,
+        author=None,
+    )
+    recorded = RecordedChange(change)
+    if after is not None:
+        recorded.entities[blueprint, identifier] = Entity.from_answer(blueprint, after)
+    return recorded
 
 
 def kafka_event(

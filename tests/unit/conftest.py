@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
+from fake_lambda import REGION, FakeLambda
 from function_under_test import ROOT, Function
 from local_stack.fake_port import FakePort
 
@@ -34,3 +35,17 @@ def function(port: FakePort, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setenv("PORT_CLIENT_SECRET", port.client_secret)
     monkeypatch.setenv("LOG_LEVEL", "DEBUG")
     return Function(port, read_output=lambda: capsys.readouterr().out)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLambda]:
+    """AWS within this process, empty, and a fake Lambda beside it, for which boto3 needs no more than its settings."""
+    from moto import mock_aws  # slow to import, and most tests do without
+
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "PORT_RUNNER_FUNCTION", "PORT_CREDENTIALS_SECRET_ARN"):
+        monkeypatch.delenv(name, raising=False)
+    with FakeLambda() as fake, mock_aws():
+        for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+            monkeypatch.setenv(name, REGION)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fake.url)
+        yield fake

@@ -138,6 +138,7 @@ def test_each_record_is_accounted_for_once(
         "run.unknown_to_port",
         "record.skipped",
         "record.given_up",
+        "record.kept_before",
         "action.unknown",
     }
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+
 from function_under_test import Function
 from port_runner import ActionRun, RecordsNotConsumed, Success
 

@@ -9,7 +9,7 @@ import pytest
 from function_under_test import Function
 from handlers import storage
 from port_runner import ActionRouter, EntityChange, RecordsNotConsumed, RegistrationError
-from port_runner.testing import kafka_event
+from port_runner.testing import change_of, kafka_event
 
 TOPIC = "org_test.change.log"
 
@@ -171,6 +171,16 @@ def test_shipped_listener_grows_storage_that_runs_low(
     written = [each.body["properties"] for each in function.requests("PATCH", "/entities/vm-1")]
     expected = [] if stored is None else [{"free_storage": stored[0], "storage_size": stored[1]}]
     assert written == expected
+
+
+def test_listener_is_tested_by_calling_it() -> None:
+    """A recorded change holds what its listener wrote, with no Port at all."""
+    after = entity(free_storage=4, storage_size=50)
+    change = change_of("UPDATE", "vm", before=entity(free_storage=9, storage_size=50), after=after)
+
+    storage.grow_low_storage(change)
+
+    assert change.entities["vm", "vm-1"].properties == {"free_storage": 54, "storage_size": 100}
 
 
 @pytest.mark.parametrize("fault", ["raises", "hangs"])

@@ -269,9 +269,13 @@ class TestLayer:
     @pytest.mark.parametrize(("architecture", "machine"), package.MACHINES.items())
     def test_wheels_are_of_the_platform(self, layers: dict[str, Path], architecture: str, machine: str) -> None:
         """The project's layer has compiled modules, and each is for Python 3.13 on that architecture's Linux."""
-        compiled = [name for name in names(layers[architecture]) if name.endswith(".so")]
+        with zipfile.ZipFile(layers[architecture]) as layer:
+            compiled = {name: layer.read(name) for name in layer.namelist() if name.endswith(".so")}
         assert compiled
-        assert [name for name in compiled if not name.endswith(f".cpython-313-{machine}-linux-gnu.so")] == []
+        fitting = (f".cpython-313-{machine}-linux-gnu.so", ".abi3.so")  # the second is for every Python since 3.11
+        assert [name for name in compiled if not name.endswith(fitting)] == []
+        in_elf_header = {int.from_bytes(content[18:20], "little") for content in compiled.values()}
+        assert in_elf_header == {{"x86_64": 62, "aarch64": 183}[machine]}
 
     @pytest.mark.parametrize("architecture", package.MACHINES)
     def test_project_layer_holds_what_is_locked(self, layers: dict[str, Path], architecture: str) -> None:

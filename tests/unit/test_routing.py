@@ -184,7 +184,7 @@ def test_operation_and_blueprint_bind_a_handler() -> None:
         assert taker(router, "change_vm", operation=operation, blueprint=blueprint) is None
 
 
-@pytest.mark.parametrize("order", itertools.permutations(["any", "DELETE", "DELETE of vm"]), ids=",".join)
+@pytest.mark.parametrize("order", [*itertools.permutations(["any", "DELETE", "DELETE of vm"])], ids=",".join)
 def test_the_strictest_handler_takes_the_run(order: tuple[str, ...]) -> None:
     """Of several that fit, the one that asks for most takes the run, whatever the order they are registered in."""
     asking: dict[str, dict[str, str]] = {

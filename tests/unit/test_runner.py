@@ -718,3 +718,127 @@ def test_started_run_says_so_in_port(port: FakePort, function: Function) -> None
     function.run("resize")
 
     assert labels == [f"Started ({function.lines[-1]['request_id']})"]
+
+
+def test_inputs_that_check_themselves(function: Function) -> None:
+    """A dataclass whose own check raises ends the run; the record does not come again for ever."""
+
+    @dataclass(frozen=True)
+    class Even:
+        cpu: int
+
+        def __post_init__(self) -> None:
+            if self.cpu % 2:
+                raise ValueError("canary")
+
+    @function.router.action("resize", inputs=Even)
+    def resize(run: ActionRun[Even]) -> None: ...
+
+    assert function.run("resize", {"cpu": 3}) is None
+
+    assert function.ends()[0]["status"] == "FAILURE"
+    assert "canary" not in function.output
+
+
+@pytest.mark.parametrize("outcome", [Success(summary=object()), InProgress(external_run_id=object())])  # type: ignore[arg-type]
+def test_outcome_that_cannot_be_written(function: Function, outcome: Any) -> None:
+    """An outcome that holds what JSON cannot carry is reported without it."""
+
+    @function.router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> Any:
+        return outcome
+
+    assert function.run("resize") is None
+
+    run = function.port.runs["r_1"]
+    assert (run["status"], run["statusLabel"]) == (outcome.status, outcome.label)
+
+
+def test_handover_that_port_refuses(function: Function) -> None:
+    """A run is handed over also when Port refuses the link that was to go with it."""
+
+    @function.router.action("deploy")
+    def deploy(run: ActionRun[Mapping[str, Any]]) -> InProgress:
+        return InProgress(link=[7])  # type: ignore[list-item]
+
+    assert function.run("deploy") is None
+    function.restart()
+    assert function.run("deploy") is None
+
+    assert function.port.runs["r_1"]["statusLabel"] == "In progress"
+    assert function.ends() == []
+
+
+def test_log_that_port_does_not_take_does_not_hold_up_the_end(function: Function) -> None:
+    """While Port refuses log lines, a handler that has finished is reported within seconds."""
+
+    @function.router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        run.log("lost")
+        time.sleep(1.2)
+
+    began = time.monotonic()
+    with function.port.fail("/v1/actions/runs/r_1/logs", status=503, times=None):
+        assert function.run("resize", seconds=60.0) is None
+
+    assert time.monotonic() - began < 12
+    assert function.ends()[0]["status"] == "SUCCESS"
+
+
+def test_long_log_lines_arrive_whole(function: Function) -> None:
+    """What is longer than one request may be is sent in several."""
+    text = "ž😀" * 100_000
+
+    @function.router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        run.log(text)
+
+    assert function.run("resize") is None
+
+    assert "".join(line["message"] for line in function.port.run_logs["r_1"]) == text
+
+
+def test_record_that_comes_again_is_kept_once(function: Function, failure_queue: Any) -> None:
+    """An unreadable record in a batch that comes again for another is not kept a second time."""
+
+    @function.router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None: ...
+
+    function.port.add_run("r_1", "resize")
+    event = kafka_event(None, run_message("resize", run_id="r_1"))
+    with function.port.fail("/v1/actions", status=503, times=None), pytest.raises(RecordsNotConsumed):
+        function.handle(event, seconds=0.5)
+    assert function.handle(event) is None
+
+    assert len(failure_queue()) == 1
+
+
+def test_minimal_payload_has_its_blueprint_from_the_run(function: Function) -> None:
+    """A handler of one blueprint takes a run whose message names only the run."""
+    seen: list[Any] = []
+
+    @function.router.action("resize", blueprint="vm")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        seen.append(run.blueprint)
+
+    function.port.add_run("r_1", "resize", blueprint="vm")
+
+    function.handle(kafka_event({"runId": "r_1"}))
+
+    assert seen == ["vm"]
+
+
+@pytest.mark.parametrize("action", ['quote"d', "1st", "class", "scale-up"])
+def test_stub_of_any_action_is_python(function: Function, action: str) -> None:
+    """The handler to paste is valid Python, whatever the action is called."""
+    function.run(action)
+
+    compile(function.logged("action.unknown")[0]["stub"], "stub", "exec")
+
+
+def test_coroutines_are_refused(function: Function) -> None:
+    """An `async def` handler fails at registration: nothing here would await it."""
+    with pytest.raises(RegistrationError, match="async def"):
+
+        @function.router.action("resize")  # type: ignore[arg-type]
+        async def resize(run: ActionRun[Mapping[str, Any]]) -> None: ...
