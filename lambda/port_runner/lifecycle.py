@@ -90,7 +90,7 @@ class Lifecycle:
         if isinstance(memory, Unreported):
             self._report(memory.run, memory.outcome, deadline)
             return
-        if invocation.action is not None and self._is_left_to_others(invocation):
+        if not self._may_be_ours(invocation) and self._is_left_to_others(invocation):
             return
         reports = self._node_runs if invocation.is_workflow_node else self._action_runs
         until = min(deadline.work, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
@@ -126,6 +126,14 @@ class Lifecycle:
         return {"status": memory.outcome.status, **vars(memory.outcome)}
 
     # Before the handler
+
+    def _may_be_ours(self, invocation: Invocation) -> bool:
+        """Whether it is worth asking Port for the run: what the message leaves out may be ours."""
+        if invocation.action is None or self._settings.unknown_actions == "fail":
+            return True
+        if invocation.blueprint is None:
+            return any(route.may_be_named(invocation.action) for route in self._routes)
+        return self._route(invocation) is not None
 
     def _is_left_to_others(self, invocation: Invocation) -> bool:
         if self._route(invocation) is not None:

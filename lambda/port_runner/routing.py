@@ -39,6 +39,10 @@ class Route:
     def takes(self, operation: str | None, blueprint: str | None) -> bool:
         return self.operation in (None, operation) and self.blueprint in (None, blueprint)
 
+    def may_be_named(self, action: str) -> bool:
+        """Whether this could be the route of *action* once the blueprint is known."""
+        return action.endswith(self.identifier) or self.identifier.endswith(action)
+
     @property
     def strictness(self) -> int:
         return (self.operation is not None) + (self.blueprint is not None)

@@ -828,6 +828,22 @@ def test_minimal_payload_has_its_blueprint_from_the_run(function: Function) -> N
     assert seen == ["vm"]
 
 
+@pytest.mark.parametrize(
+    ("registered", "sent"), [("resize", "resize"), ("vm_resize", "resize"), ("resize", "vm_resize")]
+)
+def test_message_without_blueprint(function: Function, registered: str, sent: str) -> None:
+    """A message that names the action and not its blueprint is completed from the run before it is left to others."""
+
+    @function.router.action(registered, blueprint="vm")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None: ...
+
+    function.port.add_run("r_1", sent, blueprint="vm")
+
+    function.handle(kafka_event({"runId": "r_1", "action": sent}))
+
+    assert function.port.runs["r_1"]["status"] == "SUCCESS"
+
+
 @pytest.mark.parametrize("action", ['quote"d', "1st", "class", "scale-up"])
 def test_stub_of_any_action_is_python(function: Function, action: str) -> None:
     """The handler to paste is valid Python, whatever the action is called."""
