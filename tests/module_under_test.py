@@ -18,9 +18,10 @@ from local_stack import Stack
 from local_stack.fake_port import Received
 from local_stack.localstack import running_localstack
 from local_stack.terraform import Terraform
+from operate.port import PortConnection
+from operate.setup import read_definitions, set_up
 from package import package_function
 from port_runner.testing import run_message
-from setup_port import PortConnection, read_definitions, set_up
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "terraform" / "examples" / "basic"
@@ -213,7 +214,7 @@ def deployed(stack: Stack, directory: Path) -> Iterator[Deployment]:
     override.write_text(json.dumps({"module": {"port_runner": settings}}))
     variables = variables_of(stack)
     with PortConnection(stack.port.url, stack.port.client_id, stack.port.client_secret) as port:
-        set_up(port, read_definitions(), tell=lambda line: None)
+        set_up(port, read_definitions(), tell=lambda line, style: None)
         terraform.init()
         try:
             terraform.apply(variables)

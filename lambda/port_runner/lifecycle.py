@@ -4,6 +4,7 @@ Reading comes first because a record can come twice, and because it proves that 
 happened. The mark tells the next delivery that the handler may have begun. The end is remembered until Port has it.
 """
 
+import json
 import keyword
 import re
 import threading
@@ -355,7 +356,9 @@ def _stub(action: str) -> str:
     function = re.sub(r"\W", "_", action)
     if not function.isidentifier() or keyword.iskeyword(function):
         function = f"run_{function}"
-    return f"@router.action({action!r})\ndef {function}(run: ActionRun[Mapping[str, Any]]) -> Success:\n    ..."
+    return (
+        f"@router.action({json.dumps(action)})\ndef {function}(run: ActionRun[Mapping[str, Any]]) -> Success:\n    ..."
+    )
 
 
 def _unexpected(error: BaseException | None) -> Failure:

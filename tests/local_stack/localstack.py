@@ -75,8 +75,9 @@ def running_localstack() -> str | None:
 
 def is_localstack(url: str) -> bool:
     """Whether a LocalStack answers at this URL."""
+    without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/_localstack/health", timeout=5) as response:
+        with without_proxy.open(f"{url.rstrip('/')}/_localstack/health", timeout=5) as response:
             return "services" in json.load(response)
     except (OSError, ValueError, TypeError):
         return False
@@ -105,5 +106,5 @@ def _environment(home: Path, function_logs: Path, port: int) -> dict[str, str]:
         "LOCAL_LAMBDA_LOGS": str(function_logs),
         # The broker lets a consumer wait for half a session before it may join its group.
         "LOCAL_LAMBDA_KAFKA_SESSION_TIMEOUT_MS": "2000",
-        "LOCAL_LAMBDA_MAX_RETRY_DELAY_SECONDS": "0.3",
+        "LOCAL_LAMBDA_MAX_RETRY_DELAY_SECONDS": "0.2",
     }

@@ -20,7 +20,7 @@ class Process:
     """A running command; a context manager that ends it.
 
     The command runs under a watcher, which ends it with all its children when this process is gone, even killed.
-    It has an interrupt of its own session only: Ctrl-C here does not reach it.
+    Ctrl-C in this process' terminal does not reach it: it is for the context manager to end it.
     """
 
     def __init__(

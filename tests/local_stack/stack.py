@@ -5,7 +5,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from botocore.config import Config
 from localstack_client.session import Session
 
 from local_stack.broker import broker
@@ -36,9 +38,10 @@ class Stack:
     def aws(self, service: str) -> Any:
         """A boto3 client of LocalStack."""
         if service not in self._clients:
-            host = self.aws_endpoint_url.removeprefix("http://").removeprefix("https://").rstrip("/")
+            host = urlsplit(self.aws_endpoint_url).netloc
             session = Session(AWS_KEY, AWS_KEY, region_name=REGION, localstack_host=host)
-            self._clients[service] = session.client(service)
+            # A proxy of this network does not reach this machine.
+            self._clients[service] = session.client(service, config=Config(proxies={}))
         return self._clients[service]
 
     @property
@@ -66,6 +69,7 @@ def local_stack(directory: Path, *, progress: Callable[[str], None] = _quiet) ->
     Uses the LocalStack that AWS_ENDPOINT_URL or LOCALSTACK_HOST names, else starts one. Raises NoLocalStack or
     ProcessFailed, whose texts say what is wrong.
     """
+    directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     aws_endpoint_url = running_localstack()
     with ExitStack() as parts:

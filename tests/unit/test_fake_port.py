@@ -261,6 +261,13 @@ def test_action_life(client: Client) -> None:
     assert client.refused("POST", "/actions/create_vm/runs", {"properties": {}}) == (404, "not_found")
 
 
+def test_actions_are_listed(client: Client) -> None:
+    """All actions are listed, as they are found one by one."""
+    [action] = client.ok("GET", "/actions", version="v2")["actions"]
+    assert action == client.ok("GET", "/actions/create_vm")["action"]
+    assert client.refused("GET", "/actions", version="v3") == (422, "invalid_request")
+
+
 def test_action_of_an_unknown_blueprint_is_404(client: Client) -> None:
     """An action's blueprint has to be there."""
     body = action()
@@ -890,6 +897,21 @@ def test_change_log(client: Client, published: list[tuple[str, Any]]) -> None:
 
 
 # Workflows
+
+
+def test_audit_log_has_what_a_run_changed(client: Client) -> None:
+    """Every change of an entity is in the audit log, newest first, and found by the run that made it."""
+    run = client.execute()
+    client.ok("POST", "/blueprints/vm/entities", {"identifier": "a"}, run_id=run)
+    client.ok("PATCH", "/blueprints/vm/entities/a", {"title": "A"})
+    client.ok("DELETE", "/blueprints/vm/entities/a", run_id=run)
+    records = client.ok("GET", "/audit-log", run_id=run, resources="entity")["audits"]
+    assert [record["action"] for record in records] == ["DELETE", "CREATE"]
+    assert records[0]["context"] == {"entity": "a", "blueprint": "vm", "runId": run}
+    assert records[0]["diff"]["after"] is None
+    assert len(client.ok("GET", "/audit-log")["audits"]) == 3
+    assert len(client.ok("GET", "/audit-log", limit="1")["audits"]) == 1
+    assert client.ok("GET", "/audit-log", run_id="r_other")["audits"] == []
 
 
 def test_node_run_is_reported(client: Client) -> None:

@@ -17,10 +17,14 @@ from local_stack.fake_port.schemas import (
     Refused,
     check,
     flag,
+    number,
 )
 
 Document = dict[str, Any]
 Reply = tuple[int, Document]
+
+# What the audit log may be searched by, of what is kept here: its records' names and the query's.
+AUDIT_FILTERS = {"runId": "run_id", "resourceType": "resources", "entity": "entity", "blueprint": "blueprint"}
 
 
 def now() -> str:
@@ -65,6 +69,7 @@ class Catalog:
     ) -> None:
         self.blueprints: dict[str, Document] = {}
         self.entities: dict[tuple[str, str], Document] = {}
+        self.audit_log: list[Document] = []
         self._trigger = trigger
         self._author: str = trigger["by"]["userId"]
         self._announce = announce
@@ -159,7 +164,7 @@ class Catalog:
         if run_id := request.query.get("run_id"):
             self._check_run(run_id)
         del self.entities[blueprint, entity]
-        self._announce_change("DELETE", before, None)
+        self._note_change("DELETE", before, None, run_id)
         return 200, {"ok": True}
 
     def entity(self, blueprint: str, identifier: str) -> Document:
@@ -180,7 +185,7 @@ class Catalog:
         entity = self._written(blueprint, {**body, "identifier": identifier}, before, merge=options.merge)
         self._check_entity(entity, options.create_missing_related_entities, options.validation_only)
         if not options.validation_only:
-            self._store_entity(entity, before)
+            self._store_entity(entity, before, options.run_id)
         return entity, before is None
 
     def _change_entity(self, request: Received, blueprint: str, entity: str, *, merge: bool) -> Document:
@@ -193,7 +198,7 @@ class Catalog:
             raise Refused(409, "identifier_taken", f"Entity {after['identifier']!r} exists already")
         self._check_entity(after, create_missing, False)
         del self.entities[blueprint, entity]
-        self._store_entity(after, before)
+        self._store_entity(after, before, run_id)
         return after
 
     def _written(self, blueprint: str, body: Document, before: Document | None, *, merge: bool) -> Document:
@@ -234,28 +239,40 @@ class Catalog:
         if not create_missing:
             raise Refused(404, "not_found", f"Related entity {identifier!r} of {blueprint!r} was not found")
         self.blueprint(blueprint)
-        self._store_entity(self._written(blueprint, {"identifier": identifier}, None, merge=False), None)
+        self._store_entity(self._written(blueprint, {"identifier": identifier}, None, merge=False), None, None)
 
-    def _store_entity(self, entity: Document, before: Document | None) -> None:
+    def _store_entity(self, entity: Document, before: Document | None, run_id: str | None) -> None:
         self.entities[entity["blueprint"], entity["identifier"]] = entity
-        self._announce_change("UPDATE" if before else "CREATE", before, entity)
+        self._note_change("UPDATE" if before else "CREATE", before, entity, run_id)
 
-    def _announce_change(self, action: str, before: Document | None, after: Document | None) -> None:
+    def _note_change(self, action: str, before: Document | None, after: Document | None, run_id: str | None) -> None:
         entity = after or before
         assert entity is not None
-        destination = self.blueprint(entity["blueprint"]).get("changelogDestination")
-        if destination != {"type": "KAFKA"}:
-            return
-        message = {
+        context = {"entity": entity["identifier"], "blueprint": entity["blueprint"]}
+        record: Document = {
             "action": action,
             "resourceType": "entity",
             "status": "SUCCESS",
             "trigger": {**self._trigger, "at": now()},
-            "context": {"entity": entity["identifier"], "blueprint": entity["blueprint"]},
+            "context": context,
             "diff": {"before": before, "after": after},
-            "changelogDestination": destination,
         }
-        self._announce("change.log", message)
+        self.audit_log.append({**record, "context": {**context, **({"runId": run_id} if run_id else {})}})
+        destination = self.blueprint(entity["blueprint"]).get("changelogDestination")
+        if destination == {"type": "KAFKA"}:
+            self._announce("change.log", {**record, "changelogDestination": destination})
+
+    # What was changed
+
+    def get_audit_log(self, request: Received) -> Reply:
+        wanted = {name: request.query[key] for name, key in AUDIT_FILTERS.items() if key in request.query}
+        found = [
+            record
+            for record in self.audit_log
+            if all(record.get(name, record["context"].get(name)) == value for name, value in wanted.items())
+        ]
+        # Port documents what a record holds, not what the list is called.
+        return 200, {"ok": True, "audits": found[::-1][: number(request.query, "limit", 10000, 100000)]}
 
     def _stamps(self, before: Document | None) -> Document:
         moment = now()

@@ -275,6 +275,8 @@ class FakePort:
             ("PATCH", f"{entities}/<entity>", catalog.update_entity),
             ("PUT", f"{entities}/<entity>", catalog.replace_entity),
             ("DELETE", f"{entities}/<entity>", catalog.delete_entity),
+            ("GET", "/v1/audit-log", catalog.get_audit_log),
+            ("GET", "/v1/actions", runs.list_actions),
             ("POST", "/v1/actions", runs.create_action),
             ("GET", action, runs.get_action),
             ("PUT", action, runs.replace_action),

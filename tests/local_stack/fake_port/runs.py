@@ -70,6 +70,10 @@ class Runs:
             raise Refused(409, "identifier_taken", f"Action {request.body['identifier']!r} exists already")
         return 201, {"ok": True, "action": self._store_action(request.body, None)}
 
+    def list_actions(self, request: Received) -> Reply:
+        _version(request)
+        return 200, {"ok": True, "actions": list(self.actions.values())}
+
     def get_action(self, request: Received, action: str) -> Reply:
         return 200, {"ok": True, "action": self._action(action)}
 

@@ -32,7 +32,7 @@ LOG = logging.getLogger(__name__)
 
 SESSION_TIMEOUT_MS = int(os.environ.get("LOCAL_LAMBDA_KAFKA_SESSION_TIMEOUT_MS", "45000"))
 MAX_RETRY_DELAY_SECONDS = float(os.environ.get("LOCAL_LAMBDA_MAX_RETRY_DELAY_SECONDS", "60"))
-FIRST_RETRY_DELAY_SECONDS = 0.2
+FIRST_RETRY_DELAY_SECONDS = 0.1
 RECONNECT_SECONDS = 0.5
 # LocalStack stops a poller between two calls only: none may take long.
 POLL_SECONDS = 0.1

@@ -1,0 +1,48 @@
+"""What the README shows is what there is."""
+
+import re
+from dataclasses import fields
+
+from function_under_test import ROOT
+from handlers.vm import CreateVm, create_vm
+from port_runner.settings import Settings
+from port_runner.testing import run_of
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_handler_is_the_shipped_one() -> None:
+    """The handler in the README is the file that ships."""
+    assert (ROOT / "lambda" / "handlers" / "vm.py").read_text().strip() in README
+
+
+def test_example_of_a_test_works() -> None:
+    """The two lines that test a handler do so."""
+    [code] = re.findall(r"```python\n(from port_runner\.testing import run_of\n.*?)```", README, re.DOTALL)
+
+    exec(code, {"CreateVm": CreateVm, "create_vm": create_vm})
+
+    assert run_of("create_vm", CreateVm(1, 1, 1, "eu-west-1")).id in code
+
+
+def test_every_variable_of_the_environment_is_listed() -> None:
+    """The table of variables has each one that the function reads, beside those that Lambda sets itself."""
+    set_by_lambda = {"function_name", "log_group", "log_stream", "region"}
+    read = {field.name.upper() for field in fields(Settings) if field.name not in set_by_lambda}
+    table = README.split("## The function's environment")[1].split("\n## ")[0]
+    rows = [row for row in table.splitlines() if row.startswith("| `")]
+    listed = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1])}
+
+    assert listed == read
+
+
+def test_every_command_exists() -> None:
+    """Each make target, script and path that the README names is there."""
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"(?:`|^ {4}|&& )make ([a-z][a-z-]+)", README, re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    paths = set(re.findall(r"\]\(([^)#]+)\)", README))
+    paths |= set(re.findall(r"`((?:lambda|scripts|terraform|tests)/[^`* ]*)`", README))
+    for path in paths:
+        if not path.startswith("http") and "costs.py" not in path:
+            assert (ROOT / path).exists(), path
