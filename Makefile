@@ -7,8 +7,8 @@ python = PYTHONPATH=lambda:tests:scripts .venv/bin/python
 # One after the other where make is too old to keep the outputs of several apart.
 side_by_side = $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=target)
 
-.PHONY: help demo test lint test-unit test-terraform test-integration package format lock upgrade clean
-.PHONY: environments development unit-environments
+.PHONY: help demo test lint test-unit test-terraform test-integration bench package format lock upgrade clean
+.PHONY: environments development unit-environments checkov docs setup-port check-port run
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s%s\n", $$1, $$2 }' Makefile
@@ -16,15 +16,31 @@ help: ## show this
 demo: environments package ## watch one run travel from Port through Kafka and Lambda and back, all on this machine
 	@$(python) scripts/demo.py
 
+setup-port: ## create or update blueprint and action in Port (OPTIONS=--dry-run shows the difference only)
+	@scripts/port-runner setup $(OPTIONS)
+
+check-port: ## say where Port's actions and the handlers disagree
+	@scripts/port-runner check $(OPTIONS)
+
+run: ## execute an action in Port and follow it: make run ACTION=create_vm OPTIONS='--input cpu=2 …'
+	@scripts/port-runner run $(ACTION) $(OPTIONS)
+
 test: environments package ## everything below, side by side: lint, unit, Terraform and integration tests
 	@echo "Four kinds of test run side by side; the output of each comes when it has ended."
 	@$(MAKE) --no-print-directory --keep-going $(side_by_side) test-integration lint test-unit test-terraform
 
-lint: development ## ruff, mypy, terraform fmt and validate
+lint: development ## ruff, mypy, terraform fmt and validate, the module's tables, the GitHub workflow
 	.venv/bin/ruff check lambda scripts tests
 	.venv/bin/ruff format --check lambda scripts tests
 	.venv/bin/mypy
 	@$(python) -m local_stack.terraform lint
+	@$(python) scripts/terraform_docs.py --check
+	.venv/bin/actionlint -shellcheck= -pyflakes=
+	.venv/bin/zizmor --offline --quiet .github/workflows
+
+checkov: ## look for unsafe settings in terraform/
+	$(environments) checkov
+	.venv-checkov/bin/checkov --directory terraform --framework terraform --skip-download --compact --quiet
 
 test-unit: unit-environments ## unit tests
 	@$(python) -m pytest tests/unit
@@ -35,8 +51,14 @@ test-terraform: development package ## the module's own tests
 test-integration: environments package ## the module, applied to the local stack, and runs end to end
 	@$(python) -m pytest tests/integration
 
+bench: unit-environments package ## measure cold start, runs, batches, decoding and memory (OPTIONS=--help says more)
+	@$(python) -m bench $(OPTIONS)
+
 package: development ## build dist/function.zip and dist/layer-x86_64.zip (ARCHITECTURE=arm64 or all)
 	@$(python) scripts/package.py --architecture $(ARCHITECTURE)
+
+docs: development ## write the tables of terraform/README.md
+	@$(python) scripts/terraform_docs.py
 
 format: development ## let ruff and terraform put the code in order
 	.venv/bin/ruff check --fix lambda scripts tests
@@ -50,7 +72,7 @@ upgrade: development ## compile requirements/*.in to the newest versions
 	@scripts/lock --upgrade
 
 clean: ## remove all that was made here: zips, environments, caches
-	rm -rf dist .venv .venv-localstack .venv-runtime .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf dist .venv .venv-localstack .venv-runtime .venv-checkov .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find lambda scripts tests -name __pycache__ -exec rm -rf {} +
 
 environments:

@@ -27,7 +27,9 @@ from local_stack import NoLocalStack, ProcessFailed, Stack, local_stack
 from local_stack.fake_port import FakePort, Received
 from local_stack.localstack import running_localstack
 from local_stack.terraform import Terraform, TerraformError
-from setup_port import PortConnection, SetupError, read_definitions, set_up
+from operate.output import CommandFailed
+from operate.port import PortConnection
+from operate.setup import read_definitions, set_up
 
 ROOT_MODULE = Path(__file__).parents[1] / "terraform" / "examples" / "basic"
 INPUTS = {"title": "My first VM", "cpu": 2, "memory": 4, "storage": 50, "region": "eu-west-1"}
@@ -188,7 +190,7 @@ def main() -> int:
         screen.say("Interrupted: everything has been ended and removed.", "yellow")
         shutil.rmtree(directory)
         return 130
-    except (DemoFailed, SetupError, TerraformError, NoLocalStack, ProcessFailed) as error:
+    except (DemoFailed, CommandFailed, TerraformError, NoLocalStack, ProcessFailed) as error:
         return _failed(screen, directory, str(error))
     except Exception as error:
         (directory / "demo.log").write_text(traceback.format_exc())

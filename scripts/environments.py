@@ -1,6 +1,6 @@
 """Makes the project's Python environments, and leaves alone those that are up to date.
 
-usage: environments.py [dev] [localstack] [runtime]     (all three without arguments)
+usage: environments.py [dev] [localstack] [runtime] [checkov]     (all of them without arguments)
 
 `dev` is always among them: it holds uv, which fills the others.
 Run it with Python 3.13 (scripts/find-python finds one): the environments are made of the Python it runs on.
@@ -33,7 +33,7 @@ class Environment(NamedTuple):
 
     directory: str
     requirements: str
-    # Bytecode is compiled ahead where all of it is used. In LocalStack's 11,000 files little is:
+    # Bytecode is compiled ahead where all of it is used. Of LocalStack's 11,000 files and checkov's little is:
     # what is imported gets compiled then.
     compile_bytecode: bool
 
@@ -42,6 +42,7 @@ ENVIRONMENTS = {
     "dev": Environment(".venv", "requirements/dev.txt", compile_bytecode=True),
     "localstack": Environment(".venv-localstack", "requirements/localstack.txt", compile_bytecode=False),
     "runtime": Environment(".venv-runtime", "requirements/runtime.txt", compile_bytecode=True),
+    "checkov": Environment(".venv-checkov", "requirements/checkov.txt", compile_bytecode=False),
 }
 INSTALLER = "requirements/uv.txt"
 

@@ -144,6 +144,7 @@ class TestMakeEnvironments:
             "venv .venv",
             "venv .venv-localstack",
             "venv .venv-runtime",
+            "venv .venv-checkov",
         ]
         assert not (project.root / ".venv/left-over").exists()
 

@@ -2,18 +2,26 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from moto import mock_aws
 
-import setup_port
+import operate.port
+from command_under_test import command
 from local_stack.fake_port import FakePort
-from setup_port import SettingsError, base_url, read_definitions
+from operate.output import SettingsError
+from operate.port import base_url
+from operate.setup import read_definitions
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -23,12 +31,7 @@ def port() -> Iterator[FakePort]:
 
 
 def run(port: FakePort, *arguments: str, **environment: str) -> Result:
-    variables = {
-        "PORT_CLIENT_ID": port.client_id,
-        "PORT_CLIENT_SECRET": port.client_secret,
-        "PORT_API_URL": port.url,
-    }
-    return CliRunner().invoke(setup_port.main, arguments, env={**variables, **environment})
+    return command("setup", *arguments, port=port, **environment)
 
 
 def writes(port: FakePort) -> list[tuple[str, str]]:
@@ -135,7 +138,7 @@ def test_address_may_have_a_slash_and_a_version(port: FakePort, suffix: str) -> 
 
 def test_default_address_is_the_eu_region() -> None:
     """Without a setting the EU's address is used; http is for this machine only."""
-    assert setup_port.DEFAULT_URL == base_url("https://api.port.io/v1/") == "https://api.port.io"
+    assert operate.port.DEFAULT_URL == base_url("https://api.port.io/v1/") == "https://api.port.io"
     assert base_url("http://localhost:8080") == "http://localhost:8080"
     for url in (
         "http://api.port.io",
@@ -179,7 +182,7 @@ def test_wrong_credentials_are_explained_and_not_shown(port: FakePort) -> None:
             {"status": 422, "body": {"ok": False, "error": "invalid_request", "message": "title: too long"}},
             "too long",
         ),
-        ({"status": 422, "body": ["odd"]}, "Correct the file"),
+        ({"status": 422, "body": ["odd"]}, "Correct what was sent"),
         ({"status": 200, "body": "<html>"}, "does not seem to be Port"),
     ],
 )
@@ -195,7 +198,7 @@ def test_refusals_and_failures_are_sentences(port: FakePort, fault: dict[str, An
 
 def test_no_answer_in_time(port: FakePort, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request has a timeout."""
-    monkeypatch.setattr(setup_port, "TIMEOUT", (0.1, 0.1))
+    monkeypatch.setattr(operate.port, "TIMEOUT", (0.1, 0.1))
     port.fail("/v1/blueprints", delay=5)
     result = run(port)
     assert result.exit_code == 1
@@ -239,16 +242,111 @@ def test_proxy_of_the_environment_is_not_asked_for_this_machine(
     assert run(port).exit_code == 0
 
 
-def test_runs_as_a_script(port: FakePort) -> None:
-    """The file runs by itself, and its help names the variables."""
-    script = str(Path(setup_port.__file__))
-    help_text = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True).stdout
-    assert "PORT_CLIENT_SECRET" in help_text
+def test_what_came_of_it_is_read_by_programs(port: FakePort) -> None:
+    """With --json, stdout is one document with outcome and difference of each definition; the rest is on stderr."""
+    run(port)
+    port.actions["create_vm"]["title"] = "Changed by hand"
+    result = run(port, "--json")
+    blueprint, action = json.loads(result.stdout)
+    assert blueprint == {"kind": "blueprint", "identifier": "vm", "outcome": "unchanged", "difference": []}
+    assert (action["identifier"], action["outcome"]) == ("create_vm", "updated")
+    assert '-  "title": "Changed by hand",' in action["difference"]
+    assert "action create_vm: updated" in result.stderr
+
+
+# Where Port is, and who asks
+
+
+def test_credentials_come_from_a_file(port: FakePort, tmp_path: Path) -> None:
+    """--credentials-file is taken in place of the environment's."""
+    file = tmp_path / "credentials.json"
+    file.write_text(json.dumps({"client_id": port.client_id, "client_secret": port.client_secret}))
+    result = run(port, "--credentials-file", str(file), PORT_CLIENT_ID="", PORT_CLIENT_SECRET="of another")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"client_id": "a"}', '{"client_id": "a", "client_secret": ""}'])
+def test_file_without_credentials(port: FakePort, tmp_path: Path, text: str) -> None:
+    """A file that holds no credentials is named, with what it must look like, and Port is not asked: code 2."""
+    file = tmp_path / "credentials.json"
+    file.write_text(text)
+    result = run(port, "--credentials-file", str(file))
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{file} must hold a JSON object")
+    assert "client_secret" in result.stderr
+    assert port.requests == []
+    assert run(port, "--credentials-file", str(tmp_path / "none")).exit_code == 2
+
+
+def test_credentials_come_from_a_secret(port: FakePort) -> None:
+    """--credentials-secret-arn or PORT_CREDENTIALS_SECRET_ARN names a secret, which goes before PORT_CLIENT_ID."""
+    with mock_aws():
+        client = boto3.client("secretsmanager", region_name="eu-west-1")
+        content = json.dumps({"client_id": port.client_id, "client_secret": port.client_secret})
+        arn = client.create_secret(Name="port", SecretString=content)["ARN"]
+        elsewhere = {"PORT_CLIENT_SECRET": "of another", "AWS_DEFAULT_REGION": "us-east-1"}
+        assert run(port, "--credentials-secret-arn", arn, **elsewhere).exit_code == 0
+        assert run(port, PORT_CREDENTIALS_SECRET_ARN=arn, **elsewhere).exit_code == 0
+        result = run(port, "--credentials-secret-arn", f"{arn}x")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"The secret {arn}x with Port's credentials cannot be read (ResourceNotFoundExc")
+
+
+def test_only_one_source_of_credentials_is_named(port: FakePort) -> None:
+    """A file and a secret at once are a mistake: code 2."""
+    result = run(port, "--credentials-file", "x", "--credentials-secret-arn", "y")
+    assert result.exit_code == 2
+    assert "not both" in result.stderr
+
+
+def test_token_that_ends_is_renewed(port: FakePort) -> None:
+    """A token that Port no longer takes is asked for again, once, and the command goes on."""
+    port.fail("/v1/blueprints/vm", status=401)
+    result = run(port)
+    assert result.exit_code == 0, result.output
+    assert [r.path for r in port.requests].count("/v1/auth/access_token") == 2
+
+
+def test_runs_as_a_program(port: FakePort) -> None:
+    """The package runs from any folder, and its help lists the commands and says where credentials go."""
     environment = {
         **os.environ,
+        "PYTHONPATH": f"{ROOT}/lambda:{ROOT}/tests:{ROOT}/scripts",
         "PORT_CLIENT_ID": port.client_id,
         "PORT_CLIENT_SECRET": port.client_secret,
         "PORT_API_URL": port.url,
     }
-    subprocess.run([sys.executable, script], env=environment, check=True, capture_output=True)
+
+    def program(*arguments: str) -> str:
+        line = [sys.executable, "-m", "operate", *arguments]
+        return subprocess.run(line, env=environment, cwd="/", capture_output=True, check=True, text=True).stdout
+
+    help_text = program("--help")
+    for word in ("PORT_CLIENT_SECRET", "setup", "check", "action-json", "kafka-secret", "run", "scripts/port-runner"):
+        assert word in help_text
+    assert program("setup").splitlines()[-1] == "action create_vm: created"
     assert set(port.actions) == {"create_vm"}
+
+
+def test_script_makes_the_environment_and_keeps_the_folder(tmp_path: Path) -> None:
+    """scripts/port-runner makes the environment first, says so on stderr, and hands arguments and folder on."""
+    folder = tmp_path / "a project" / "scripts"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "port-runner", folder)
+    python = tmp_path / "a project" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    answers = {
+        folder / "find-python": "echo python-of-the-test",
+        tmp_path / "python-of-the-test": 'echo "making $*"',
+        python: 'echo "$PYTHONPATH $PWD $*"; exit 3',
+    }
+    for file, text in answers.items():
+        file.write_text(f"#!/bin/sh\n{text}\n")
+        file.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    line = [str(folder / "port-runner"), "run", "create_vm"]
+    done = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, check=False, text=True)
+    root = folder.parent
+    assert done.returncode == 3
+    assert done.stderr == f"making {root}/scripts/environments.py dev\n"
+    assert done.stdout == f"{root}/lambda:{root}/tests:{root}/scripts {tmp_path} -m operate run create_vm\n"

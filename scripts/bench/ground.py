@@ -1,0 +1,123 @@
+"""Where it is measured: a Port behind TLS, near and far, and processes that are set up as Lambda sets up its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import certifi
+
+from bench.slow_port import COUNTS, CREDENTIALS
+from local_stack.certificates import make_certificates
+from local_stack.processes import Process
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
+FUNCTION, LAYER = ROOT / "dist" / "function.zip", ROOT / "dist" / "layer-x86_64.zip"
+ROUND_TRIP_SECONDS = 0.03
+LONGEST_SECONDS = 600
+
+
+class NotMeasured(Exception):
+    """Something could not be measured; the text says why."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Starts processes of the function; *far* says whether Port is at the end of a network, *near* is not."""
+
+    near: str
+    far: str
+    import_path: Sequence[Path]
+    authorities: Path
+
+    def cold_start(self, *arguments: str, event: Any = None, secret: bool = False) -> tuple[float, list[str]]:
+        """The seconds from the start of a new process to its end of ``cold_start.py``, and the heavy modules it has."""
+        environment = self._environment(self.near, secret=secret)
+        began = time.monotonic_ns()
+        result = _result_of([HERE / "cold_start.py", *arguments], environment, json.dumps(event))
+        return (result["finished_at"] - began) / 1e9, result["modules"]
+
+    def measured(self, case: str, *, far: bool = False, tracing: bool = False, **arguments: Any) -> Any:
+        """The result of a case of ``measured.py``; with *tracing* its process counts the bytes that Python holds."""
+        environment = self._environment(self.far if far else self.near, secret=False)
+        if tracing:
+            environment["PYTHONTRACEMALLOC"] = "1"
+        return _result_of(["-m", "bench.measured", case], environment, json.dumps(arguments))
+
+    def _environment(self, port_url: str, *, secret: bool) -> dict[str, str]:
+        credentials = {f"PORT_{name.upper()}": value for name, value in CREDENTIALS.items()}
+        if secret:  # boto3 asks the stand-in for Secrets Manager
+            credentials = {
+                "PORT_CREDENTIALS_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:000000000000:secret:bench",
+                "AWS_ENDPOINT_URL": self.near,
+                "AWS_ACCESS_KEY_ID": "bench",
+                "AWS_SECRET_ACCESS_KEY": "bench",
+                "AWS_REGION": "eu-west-1",
+                "AWS_DEFAULT_REGION": "eu-west-1",
+                "AWS_CONFIG_FILE": os.devnull,
+                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            }
+        return {
+            "PATH": os.defpath,
+            "PYTHONPATH": os.pathsep.join(map(str, [*self.import_path, HERE.parent])),
+            "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk is read-only: what the zips do not hold is compiled anew
+            "PORT_API_URL": port_url,
+            "COUNTS_URL": self.near + COUNTS,
+            "REQUESTS_CA_BUNDLE": str(self.authorities),
+            **credentials,
+        }
+
+
+def unpacked(directory: Path) -> list[Path]:
+    """The function and its layer in *directory*, as Lambda imports them; raises ``NotMeasured``."""
+    for needed in (PYTHON, FUNCTION, LAYER):
+        if not needed.exists():
+            raise NotMeasured(f"{needed.relative_to(ROOT)} is missing; `make bench` makes it and then measures.")
+    for package in (FUNCTION, LAYER):
+        with zipfile.ZipFile(package) as archive:
+            archive.extractall(directory)
+    return [directory, directory / "python"]
+
+
+@contextmanager
+def ground(directory: Path, import_path: Sequence[Path]) -> Iterator[Ground]:
+    """Port, and what processes need to reach it, in *directory*; raises ``ProcessFailed``.
+
+    *import_path* leads to the function and to the packages it needs.
+    """
+    certificates = make_certificates(directory / "certificates")
+    # As long a list as anywhere else: to load it is a part of what a new connection costs.
+    authorities = directory / "authorities.pem"
+    authorities.write_text(Path(certifi.where()).read_text() + certificates.authority)
+    command: list[str | Path] = [sys.executable, HERE / "slow_port.py", certificates.certificate, certificates.key]
+    log = directory / "port.log"
+    with Process("Port", [*command, str(ROUND_TRIP_SECONDS)], log=log, environment={"PATH": os.defpath}) as port:
+        port.wait_until(lambda: log.read_text().endswith("}\n"), seconds=20)
+        ports = json.loads(log.read_text())
+        near, far = (f"https://127.0.0.1:{ports[name]}" for name in ("near", "far"))
+        yield Ground(near, far, import_path, authorities)
+
+
+def _result_of(arguments: list[str | Path], environment: Mapping[str, str], given: str) -> Any:
+    """What a process of the function prints, as JSON."""
+    process = subprocess.run(
+        [PYTHON, *arguments],
+        env=dict(environment),
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_SECONDS,
+        check=False,
+    )
+    if process.returncode:
+        raise NotMeasured(f"{' '.join(map(str, arguments))} failed:\n{process.stderr.strip()[-2000:]}")
+    return json.loads(process.stdout)

@@ -1,0 +1,42 @@
+"""The command line: its sub-commands, in the order in which a newcomer needs them."""
+
+import click
+
+from operate.action_json import action_json
+from operate.check import check
+from operate.failures import failures
+from operate.kafka_secret import kafka_secret
+from operate.local import local
+from operate.output import COMMAND
+from operate.run import run
+from operate.setup import setup
+from operate.tail import tail
+
+COMMANDS: list[click.Command] = [kafka_secret, action_json, setup, check, local, run, tail, failures]
+
+
+class InOrder(click.Group):
+    """Lists its commands as they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self.commands)
+
+
+@click.group(
+    cls=InOrder,
+    commands=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+def main() -> None:
+    """Set up Port, send a run, watch it, and find out why nothing arrives.
+
+    Port's credentials come from PORT_CLIENT_ID and PORT_CLIENT_SECRET in the environment, from a file, or from a
+    secret in AWS: each command that asks Port takes the same three options. COMMAND --help says more.
+
+    The exit code is 0 if all went well, 1 if not, and 2 for a setting that is wrong.
+    """
+
+
+if __name__ == "__main__":
+    main(prog_name=COMMAND)
