@@ -161,7 +161,7 @@ def _input_definition(declared: DeclaredInput) -> Json:
         )
     [definition] = declared.definitions
     items = definition.get("items", {})
-    if "encryption" in items or (definition.get("encryption") and definition["type"] not in ("string", "object")):
+    if "encryption" in items:
         raise CommandFailed(f"{declared.field} cannot be secret: Port encrypts texts and objects only.")
     if "entity" in (definition.get("format"), items.get("format")) and "blueprint" not in {**definition, **items}:
         raise CommandFailed(

@@ -174,11 +174,6 @@ class Unknown:
 
 
 @dataclass(frozen=True)
-class SecretNumber:
-    value: Secret[int]  # type: ignore[type-var]
-
-
-@dataclass(frozen=True)
 class SecretItems:
     value: list[Secret[str]]
 
@@ -189,8 +184,7 @@ class SecretItems:
         (Open, "Open.value takes more than one type"),
         (Either, "Either.value takes more than one type"),
         (Unknown, 'field(metadata={"blueprint": "…"})'),
-        (SecretNumber, "SecretNumber.value cannot be secret: Port encrypts texts and objects only"),
-        (SecretItems, "SecretItems.value cannot be secret"),
+        (SecretItems, "SecretItems.value cannot be secret: Port encrypts texts and objects only"),
     ],
 )
 def test_what_port_has_no_input_for_is_refused(inputs: type, sentence: str) -> None:
