@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from .kafka import Record
@@ -169,6 +170,11 @@ class Finder:
         for path in paths:
             for part in self._parts:
                 value: Any = part
-                for name in path.split("."):
-                    value = value.get(name) if isinstance(value, Mapping) else None
+                for name in _names_in(path):
+                    value = value.get(name) if type(value) is dict else None  # what json.loads makes of an object
                 yield value
+
+
+@lru_cache(maxsize=256)  # the paths are few, and looked up in every message
+def _names_in(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))

@@ -216,7 +216,7 @@ def test_change_comes_again_when_port_was_away(function: Function, deliver: Call
 
     message = change("UPDATE", entity(a=1), entity(a=2))
     with function.port.fail("/v1/blueprints", status=503, times=None), pytest.raises(RecordsNotConsumed):
-        deliver(message, seconds=0.6)
+        deliver(message, seconds=2.0)
     assert deliver(message) is None
 
     assert seen == ["vm-1", "vm-1"]
