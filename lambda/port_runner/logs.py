@@ -81,7 +81,7 @@ class JsonFormatter(logging.Formatter):
 
 def _plain(value: Any) -> Any:
     """*value* as JSON can carry it; what cannot be encoded costs its own field, never the line."""
-    if value is None or type(value) in (str, int, bool):  # nearly every field is one of these
+    if value is None or type(value) in (str, bool):  # as most fields are
         return value
     try:
         return json.loads(json.dumps(value, default=_encoded), parse_constant=str)
