@@ -614,13 +614,12 @@ def test_a_function_that_is_killed_or_takes_too_long_gets_its_batch_again(
     mapping.produce("a")
     until(mapping.received)
     os.kill(mapping.received()[0]["pid"], signal.SIGKILL)
-    until(lambda: len(mapping.received()) == 2)
+    until(lambda: len(mapping.received()) > 1 and not running(mapping.received()[1]["pid"]))
     mapping.instruct("")
     until(lambda: mapping.committed() == [1])
-    killed, timed_out, succeeded = mapping.received()
+    killed, timed_out, *_, succeeded = mapping.received()  # it may have timed out once more meanwhile
     assert killed["event"] == timed_out["event"] == succeeded["event"]
     assert len({killed["pid"], timed_out["pid"], succeeded["pid"]}) == 3
-    assert not running(timed_out["pid"])
     until(lambda: "Task timed out after 1.00 seconds" in log_of(stack, mapping.common.function))
 
 
