@@ -19,8 +19,8 @@ locals {
     var.create_change_log_event_source_mapping ? {
       change_log = {
         topic = "${var.port_org_id}.change.log"
-        # Lambda wants a consumer group of its own for every mapping.
-        consumer_group_id = "${local.kafka_consumer_group_id}.change-log"
+        # Lambda wants a consumer group of its own for every mapping, and Port one that begins with the organization.
+        consumer_group_id = "${startswith(local.kafka_consumer_group_id, "${var.port_org_id}.") ? local.kafka_consumer_group_id : "${var.port_org_id}.${var.name}"}.change-log"
         filter_patterns   = []
       }
     } : {},

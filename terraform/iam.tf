@@ -69,6 +69,16 @@ data "aws_iam_policy_document" "lambda" {
   }
 
   dynamic "statement" {
+    for_each = var.client_side_private_key_secret_arn[*]
+
+    content {
+      sid       = "ReadClientSidePrivateKey"
+      actions   = ["secretsmanager:GetSecretValue"]
+      resources = [statement.value]
+    }
+  }
+
+  dynamic "statement" {
     for_each = var.kafka_ca_certificate == null ? [] : [local.kafka_ca_certificate_secret_arn]
 
     content {
@@ -138,17 +148,20 @@ data "aws_iam_policy_document" "lambda" {
   }
 }
 
+# Both name the role by its id, which is its name too, but unknown as long as the role is being replaced: what is on the
+# role then goes and comes back with it.
+
 resource "aws_iam_role_policy" "this" {
   count = var.role_arn == null ? 1 : 0
 
   name   = "port-runner"
-  role   = aws_iam_role.lambda[0].name
+  role   = aws_iam_role.lambda[0].id
   policy = data.aws_iam_policy_document.lambda.json
 }
 
 resource "aws_iam_role_policy_attachment" "handlers" {
   for_each = var.policy_arns
 
-  role       = aws_iam_role.lambda[0].name
+  role       = aws_iam_role.lambda[0].id
   policy_arn = each.value
 }

@@ -21,6 +21,8 @@ locals {
 # Made before the function: Lambda would otherwise make it at the first line, without retention, and Terraform could
 # not make it any more.
 resource "aws_cloudwatch_log_group" "lambda" {
+  # checkov:skip=CKV_AWS_338:Port keeps each run and its log. How long these lines are of use is the caller's to say.
+
   name              = "/aws/lambda/${var.name}"
   retention_in_days = var.cloudwatch_logs_retention_in_days
   kms_key_id        = var.kms_key_arn
@@ -51,6 +53,10 @@ resource "aws_lambda_layer_version" "dependencies" {
 }
 
 resource "aws_lambda_function" "this" {
+  # checkov:skip=CKV_AWS_50:A trace would show one segment for a whole batch. What becomes of each run is in the log and the metrics.
+  # checkov:skip=CKV_AWS_116:Lambda sends asynchronous invocations there, never what a mapping delivers: that goes to the failure queue.
+  # checkov:skip=CKV_AWS_272:A signing profile is the account's to have. The pipeline hands the packages on by their hashes.
+
   function_name = var.name
   description   = "Runs Port's actions: reads ${local.kafka_topic} and reports each run to Port"
   role          = local.role_arn
@@ -79,7 +85,12 @@ resource "aws_lambda_function" "this" {
         LOG_LEVEL                   = var.log_level
         REPORT_BATCH_ITEM_FAILURES  = tostring(local.report_batch_item_failures)
         UNKNOWN_ACTIONS             = var.unknown_actions
+        VERIFY_SIGNATURE            = var.verify_signature
+        MAX_CONCURRENCY             = tostring(var.max_concurrency)
+        MAXIMUM_RECORD_AGE_SECONDS  = tostring(var.give_up_age_in_seconds)
       },
+      { for seconds in var.deadline_margin_in_seconds[*] : "DEADLINE_MARGIN_SECONDS" => tostring(seconds) },
+      { for arn in var.client_side_private_key_secret_arn[*] : "CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN" => arn },
       { for queue in aws_sqs_queue.failures : "FAILURE_QUEUE_URL" => queue.url },
     )
   }
@@ -110,8 +121,11 @@ resource "aws_lambda_function" "this" {
     }
 
     precondition {
-      condition     = alltrue([for arn in compact([var.kafka_credentials_secret_arn, var.port_credentials_secret_arn]) : split(":", arn)[3] == local.region])
-      error_message = "kafka_credentials_secret_arn and port_credentials_secret_arn must be of secrets in the function's region, ${local.region}. Replicate the secrets there."
+      condition = alltrue([
+        for arn in compact([var.kafka_credentials_secret_arn, var.port_credentials_secret_arn, var.client_side_private_key_secret_arn]) :
+        split(":", arn)[3] == local.region
+      ])
+      error_message = "kafka_credentials_secret_arn, port_credentials_secret_arn and client_side_private_key_secret_arn must be of secrets in the function's region, ${local.region}. Replicate the secrets there."
     }
   }
 

@@ -8,6 +8,8 @@ locals {
 # Terraform cannot see that such a value has changed, so the version number says it.
 
 resource "aws_secretsmanager_secret" "kafka_credentials" {
+  # checkov:skip=CKV2_AWS_57:Port gives the credentials out, so AWS has no way to rotate them. A raised version number writes new ones.
+
   count = var.kafka_credentials_secret_arn == null ? 1 : 0
 
   name                    = "${var.name}/kafka-credentials"
@@ -26,6 +28,8 @@ resource "aws_secretsmanager_secret_version" "kafka_credentials" {
 }
 
 resource "aws_secretsmanager_secret" "port_credentials" {
+  # checkov:skip=CKV2_AWS_57:Port gives the credentials out, so AWS has no way to rotate them. A raised version number writes new ones.
+
   count = var.port_credentials_secret_arn == null ? 1 : 0
 
   name                    = "${var.name}/port-credentials"
@@ -39,13 +43,15 @@ resource "aws_secretsmanager_secret_version" "port_credentials" {
   count = var.port_credentials_secret_arn == null ? 1 : 0
 
   secret_id                = aws_secretsmanager_secret.port_credentials[0].id
-  secret_string_wo         = jsonencode(var.port_credentials)
+  secret_string_wo         = jsonencode({ for key, value in var.port_credentials : key => value if value != null })
   secret_string_wo_version = var.port_credentials_version
 }
 
 # Lambda takes a private CA only from a secret. A certificate is public, so Terraform may keep it and see it change.
 
 resource "aws_secretsmanager_secret" "kafka_ca_certificate" {
+  # checkov:skip=CKV2_AWS_57:A certificate is no secret, and changes when its authority makes a new one.
+
   count = var.kafka_ca_certificate == null ? 0 : 1
 
   name                    = "${var.name}/kafka-ca-certificate"

@@ -36,10 +36,11 @@ variable "port_api_url" {
 }
 
 variable "port_credentials" {
-  description = "Client of Port's API that reports the runs (in Port: Credentials). Written to a secret of its own and kept out of state and plan; after a change, raise port_credentials_version. Give this or port_credentials_secret_arn."
+  description = "Client of Port's API that reports the runs (in Port: Credentials), and encryption_secret where Port encrypts secret inputs with another client's secret. Written to a secret of its own and kept out of state and plan; after a change, raise port_credentials_version. Give this or port_credentials_secret_arn."
   type = object({
-    client_id     = string
-    client_secret = string
+    client_id         = string
+    client_secret     = string
+    encryption_secret = optional(string)
   })
   default   = null
   ephemeral = true
@@ -51,8 +52,8 @@ variable "port_credentials" {
   }
 
   validation {
-    condition     = var.port_credentials == null ? true : alltrue([for value in values(var.port_credentials) : try(length(trimspace(value)) > 0, false)])
-    error_message = "port_credentials needs a client_id and a client_secret that are not empty."
+    condition     = var.port_credentials == null ? true : alltrue([for key, value in var.port_credentials : try(length(trimspace(value)) > 0, key == "encryption_secret")])
+    error_message = "port_credentials needs a client_id and a client_secret that are not empty; leave encryption_secret out where it is the client_secret."
   }
 }
 
@@ -68,13 +69,24 @@ variable "port_credentials_version" {
 }
 
 variable "port_credentials_secret_arn" {
-  description = "ARN of an existing secret {\"client_id\": \"…\", \"client_secret\": \"…\"}, in place of port_credentials. Terraform must know it when it plans."
+  description = "ARN of an existing secret {\"client_id\": \"…\", \"client_secret\": \"…\"} in the function's region, in place of port_credentials; with \"encryption_secret\" too where Port encrypts secret inputs with another. Terraform must know it when it plans."
   type        = string
   default     = null
 
   validation {
     condition     = var.port_credentials_secret_arn == null ? true : can(regex("^arn:[^:]+:secretsmanager:[^:]+:[0-9]{12}:secret:.+-[A-Za-z0-9]{6}$", var.port_credentials_secret_arn))
     error_message = "port_credentials_secret_arn must be the whole ARN of a Secrets Manager secret, with the six characters at its end."
+  }
+}
+
+variable "client_side_private_key_secret_arn" {
+  description = "ARN of a secret in the function's region with your RSA private key (PEM, no passphrase), for inputs that Port encrypts on the client's side. Null: such inputs end their run as FAILURE. Terraform must know it when it plans."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.client_side_private_key_secret_arn == null ? true : can(regex("^arn:[^:]+:secretsmanager:[^:]+:[0-9]{12}:secret:.+-[A-Za-z0-9]{6}$", var.client_side_private_key_secret_arn))
+    error_message = "client_side_private_key_secret_arn must be the whole ARN of a Secrets Manager secret, with the six characters at its end."
   }
 }
 
@@ -209,13 +221,18 @@ variable "create_event_source_mapping" {
 }
 
 variable "create_change_log_event_source_mapping" {
-  description = "Whether the function also receives <port_org_id>.change.log, by a second mapping with the consumer group <kafka_consumer_group_id>.change-log."
+  description = "Whether the function also receives <port_org_id>.change.log, by a second mapping with the consumer group <kafka_consumer_group_id>.change-log (<port_org_id>.<name>.change-log where that is the Kafka user's name)."
   type        = bool
   default     = false
 
   validation {
     condition     = !var.create_change_log_event_source_mapping || var.create_event_source_mapping
     error_message = "create_change_log_event_source_mapping needs create_event_source_mapping, which is false. Set both or neither."
+  }
+
+  validation {
+    condition     = !var.create_change_log_event_source_mapping || try(length(var.kafka_consumer_group_id), 0) <= 189
+    error_message = "create_change_log_event_source_mapping adds .change-log to kafka_consumer_group_id, which may have 200 characters with it. Give that at most 189."
   }
 }
 
@@ -470,6 +487,22 @@ variable "timeout" {
   }
 }
 
+variable "deadline_margin_in_seconds" {
+  description = "Last part of the timeout that handlers do not get: in it the function reports what they came to. Null: 2."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.deadline_margin_in_seconds == null ? true : var.deadline_margin_in_seconds >= 0 && var.deadline_margin_in_seconds <= var.timeout / 2
+    error_message = "deadline_margin_in_seconds must be 0 or more, and at most half of the timeout: the function leaves its handlers the other half."
+  }
+
+  validation {
+    condition     = var.deadline_margin_in_seconds == null || !contains(keys(var.environment_variables), "DEADLINE_MARGIN_SECONDS")
+    error_message = "Give either deadline_margin_in_seconds or DEADLINE_MARGIN_SECONDS among environment_variables, which set the same."
+  }
+}
+
 variable "reserved_concurrent_executions" {
   description = "Most invocations at the same time; -1: no limit but the account's."
   type        = number
@@ -482,19 +515,20 @@ variable "reserved_concurrent_executions" {
 }
 
 variable "environment_variables" {
-  description = "Further environment variables, for your handlers and for the function's own settings. Not for secrets: they are readable in the console and kept in the state."
+  description = "Further environment variables, for your handlers. Not for secrets: they are readable in the console and kept in the state. For development alone, LOG_MESSAGES = \"true\" shows each message in the log, but for its secret inputs."
   type        = map(string)
   default     = {}
 
   validation {
     condition = length(setintersection(keys(var.environment_variables), [
-      "FAILURE_QUEUE_URL", "LOG_LEVEL", "PORT_API_URL", "PORT_CREDENTIALS_SECRET_ARN", "REPORT_BATCH_ITEM_FAILURES", "UNKNOWN_ACTIONS",
+      "CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN", "FAILURE_QUEUE_URL", "LOG_LEVEL", "MAXIMUM_RECORD_AGE_SECONDS", "MAX_CONCURRENCY", "PORT_API_URL",
+      "PORT_CREDENTIALS_SECRET_ARN", "REPORT_BATCH_ITEM_FAILURES", "UNKNOWN_ACTIONS", "VERIFY_SIGNATURE",
     ])) == 0
-    error_message = "environment_variables must not set FAILURE_QUEUE_URL, LOG_LEVEL, PORT_API_URL, PORT_CREDENTIALS_SECRET_ARN, REPORT_BATCH_ITEM_FAILURES or UNKNOWN_ACTIONS: the module sets them from its own variables."
+    error_message = "environment_variables must not set CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN, FAILURE_QUEUE_URL, LOG_LEVEL, MAXIMUM_RECORD_AGE_SECONDS, MAX_CONCURRENCY, PORT_API_URL, PORT_CREDENTIALS_SECRET_ARN, REPORT_BATCH_ITEM_FAILURES, UNKNOWN_ACTIONS or VERIFY_SIGNATURE: the module sets them from its own variables."
   }
 
   validation {
-    condition     = length(setintersection(keys(var.environment_variables), ["PORT_CLIENT_ID", "PORT_CLIENT_SECRET"])) == 0
+    condition     = length(setintersection(keys(var.environment_variables), ["PORT_CLIENT_ID", "PORT_CLIENT_SECRET", "PORT_ENCRYPTION_SECRET"])) == 0
     error_message = "environment_variables must not hold Port's credentials: give port_credentials, which keeps them in a secret."
   }
 
@@ -512,6 +546,39 @@ variable "unknown_actions" {
   validation {
     condition     = contains(["ignore", "fail"], var.unknown_actions)
     error_message = "unknown_actions must be \"ignore\" or \"fail\"."
+  }
+}
+
+variable "verify_signature" {
+  description = "What becomes of Port's signature on a message: \"if-present\" checks it where there is one, \"required\" refuses messages without one, \"off\" checks none. A run whose signature is wrong ends as FAILURE, and nothing is started."
+  type        = string
+  default     = "if-present"
+
+  validation {
+    condition     = contains(["if-present", "required", "off"], var.verify_signature)
+    error_message = "verify_signature must be \"if-present\", \"required\" or \"off\"."
+  }
+}
+
+variable "max_concurrency" {
+  description = "Most runs of one batch that are handled at the same time; those about one entity keep their order in any case."
+  type        = number
+  default     = 16
+
+  validation {
+    condition     = var.max_concurrency >= 1 && floor(var.max_concurrency) == var.max_concurrency
+    error_message = "max_concurrency must be a whole number from 1 upwards."
+  }
+}
+
+variable "give_up_age_in_seconds" {
+  description = "Age of a record at which the function stops to have it delivered again, and keeps it in the failure queue with what its run came to. It bounds the retries of a mapping that has no provisioned_pollers."
+  type        = number
+  default     = 21600
+
+  validation {
+    condition     = var.give_up_age_in_seconds >= 0
+    error_message = "give_up_age_in_seconds must be 0 or more seconds; with 0 no record is delivered a second time."
   }
 }
 

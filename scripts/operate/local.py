@@ -29,8 +29,8 @@ from operate.target import fake_target, real_target
 
 # The function's loggers: its lines, and those that are no events.
 LINES, PLAIN_LINES = "port_runner", "port_runner.lines"
-# Nobody wants a deadline at a breakpoint.
-A_DAY = 86_400.0
+# Long, for nobody wants a deadline at a breakpoint; but a Port that is gone is not waited for for ever.
+AN_HOUR = 3600
 POLL_SECONDS = 0.1
 INTERRUPTED = 130
 
@@ -88,12 +88,15 @@ def loaded(source: Path) -> Iterator[Any]:
     if not (source / f"{ENTRY_POINT}.py").is_file():
         raise SettingsError(f"There is no {ENTRY_POINT}.py in {source}. Name its folder with --source.")
     names = {path.stem if path.suffix == ".py" else path.name for path in source.iterdir()}
-    before = _take_out(names)
+    before, writes_no_bytecode = _take_out(names), sys.dont_write_bytecode
     sys.path.insert(0, str(source))
     importlib.invalidate_caches()
+    # Python takes compiled code of the same second and size for that of the file, which may have been edited since.
+    sys.dont_write_bytecode = True
     try:
         yield _imported()
     finally:
+        sys.dont_write_bytecode = writes_no_bytecode
         sys.path.remove(str(source))
         _take_out(names)
         sys.modules.update(before)
@@ -332,8 +335,10 @@ def _later(paths: list[Path]) -> dict[Path, tuple[int, int]]:
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
+    default=AN_HOUR,
+    show_default=True,
     metavar="SECONDS",
-    help="What the function has for the event, as its timeout in AWS. Without it, as long as it takes.",
+    help="What the function has for the event, as its timeout in AWS.",
 )
 @click.option(
     "--source",
@@ -357,7 +362,7 @@ def local(
     file: Path,
     watch: bool,
     debugger: bool,
-    timeout: float | None,
+    timeout: float,
     source: Path,
     log_level: str,
     access: PortAccess,
@@ -377,7 +382,7 @@ def local(
         raise click.UsageError("--watch goes on for ever, so there is no one document: leave out --json.")
     options = ("port_url", "credentials_file", "credentials_secret_arn")
     is_given = any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in options)
-    run = Local(file, source, access if is_given else None, log_level.upper(), timeout or A_DAY, output)
+    run = Local(file, source, access if is_given else None, log_level.upper(), timeout, output)
     if watch:
         _again_and_again(run, debugger, [source, file, DEFINITIONS], output)
     # What a handler prints is no part of the document.

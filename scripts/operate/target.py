@@ -1,13 +1,13 @@
 """The Port that `local` runs against: a fake one, made for the message, or a given one."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from operate.output import SettingsError
-from operate.port import PortAccess, PortConnection
+from operate.port import PortAccess, PortConnection, PortRefused
 from operate.setup import read_definitions, set_up
 
 type Json = dict[str, Any]
@@ -38,6 +38,7 @@ class FakeTarget:
     """The fake Port with the blueprints and actions of scripts/port, and the runs that the messages are about."""
 
     port: Any
+    connection: PortConnection
     before: Mapping[tuple[str, str], Any] = field(default_factory=dict)
 
     @property
@@ -56,9 +57,16 @@ class FakeTarget:
                 self.port.add_node_run(each.run_id)
             else:
                 self.port.add_run(each.run_id, each.action, blueprint=each.blueprint, properties=each.inputs)
-            if each.blueprint and each.entity and each.entity_identifier:
-                self.port.entities[each.blueprint, each.entity_identifier] = {"properties": {}, **each.entity}
+            if each.blueprint and each.entity:
+                # A handler that needs it and does not find it says so itself.
+                with suppress(PortRefused):
+                    self._add_entity(each.blueprint, each.entity)
         self.before = {key: dict(entity) for key, entity in self.port.entities.items()}
+
+    def _add_entity(self, blueprint: str, entity: Mapping[str, Any]) -> None:
+        content = {name: entity[name] for name in ("identifier", "title", "properties", "relations") if name in entity}
+        path = f"/blueprints/{quote(blueprint, safe='')}/entities"
+        self.connection.call("POST", path, content, query={"upsert": "true"}, what="the message's entity")
 
     def run(self, invocation: Any) -> Json:
         if invocation.is_workflow_node:
@@ -126,7 +134,7 @@ def fake_target() -> Iterator[Target]:
         ) from error
     with FakePort() as port, PortConnection(port.url, port.client_id, port.client_secret) as connection:
         set_up(connection, read_definitions(), tell=_say_nothing)
-        yield FakeTarget(port)
+        yield FakeTarget(port, connection)
 
 
 def _say_nothing(text: str, style: str) -> None:

@@ -120,6 +120,9 @@ run "least_privilege_by_default" {
       PORT_CREDENTIALS_SECRET_ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:port-execution-lambda/port-credentials-bbbbbb"
       REPORT_BATCH_ITEM_FAILURES  = "false"
       UNKNOWN_ACTIONS             = "ignore"
+      VERIFY_SIGNATURE            = "if-present"
+      MAX_CONCURRENCY             = "16"
+      MAXIMUM_RECORD_AGE_SECONDS  = "21600"
     })
     error_message = "The function's environment holds where things are, and no secret."
   }
@@ -136,7 +139,10 @@ run "everything_switched_on" {
     vpc_security_group_ids    = ["sg-1"]
     role_path                 = "/platform/"
     role_permissions_boundary = "arn:aws:iam::123456789012:policy/boundary"
-    policy_arns               = { tables = "arn:aws:iam::123456789012:policy/tables" }
+
+    client_side_private_key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:private-key-ffffff"
+
+    policy_arns = { tables = "arn:aws:iam::123456789012:policy/tables" }
     policy_json = jsonencode({
       Version = "2012-10-17"
       Statement = [
@@ -170,6 +176,12 @@ run "everything_switched_on" {
         Effect   = "Allow"
         Action   = "secretsmanager:GetSecretValue"
         Resource = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:port-execution-lambda/port-credentials-bbbbbb"
+      }
+      ReadClientSidePrivateKey = {
+        Sid      = "ReadClientSidePrivateKey"
+        Effect   = "Allow"
+        Action   = "secretsmanager:GetSecretValue"
+        Resource = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:private-key-ffffff"
       }
       ReadKafkaCaCertificate = {
         Sid      = "ReadKafkaCaCertificate"
@@ -332,6 +344,16 @@ run "secrets_of_another_region" {
   variables {
     port_credentials            = null
     port_credentials_secret_arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:port-eeeeee"
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "private_key_of_another_region" {
+  command = plan
+
+  variables {
+    client_side_private_key_secret_arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:private-key-ffffff"
   }
 
   expect_failures = [aws_lambda_function.this]

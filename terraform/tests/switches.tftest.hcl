@@ -138,6 +138,23 @@ run "polling" {
   }
 }
 
+run "change_log_of_the_kafka_user" {
+  command = plan
+
+  variables {
+    kafka_consumer_group_id                = "kafka-user"
+    create_change_log_event_source_mapping = true
+  }
+
+  assert {
+    condition = { for key, mapping in aws_lambda_event_source_mapping.kafka : key => one(mapping.self_managed_kafka_event_source_config).consumer_group_id } == {
+      runs       = "kafka-user"
+      change_log = "org_sYG4DOJZNGy8bYnt.port-execution-lambda.change-log"
+    }
+    error_message = "Port lets a user into the group of its own name and the organization's, not into one that only begins with its name."
+  }
+}
+
 run "pollers_without_partial_answers" {
   command = plan
 
@@ -191,9 +208,13 @@ run "function" {
     memory_size                       = 512
     timeout                           = 120
     reserved_concurrent_executions    = 2
-    environment_variables             = { MAX_CONCURRENCY = "4" }
+    environment_variables             = { INSTANCE_PREFIX = "dev-" }
     log_level                         = "DEBUG"
     unknown_actions                   = "fail"
+    verify_signature                  = "required"
+    max_concurrency                   = 4
+    give_up_age_in_seconds            = 3600
+    deadline_margin_in_seconds        = 2.5
     cloudwatch_logs_retention_in_days = 365
     kafka_credentials_version         = 2
     port_credentials_version          = 3
@@ -229,13 +250,17 @@ run "function" {
 
   assert {
     condition = aws_lambda_function.this.environment[0].variables == tomap({
+      DEADLINE_MARGIN_SECONDS     = "2.5"
       FAILURE_QUEUE_URL           = "https://sqs.eu-west-1.amazonaws.com/123456789012/port-execution-lambda-failures"
+      INSTANCE_PREFIX             = "dev-"
       LOG_LEVEL                   = "DEBUG"
       MAX_CONCURRENCY             = "4"
+      MAXIMUM_RECORD_AGE_SECONDS  = "3600"
       PORT_API_URL                = "https://api.port.io"
       PORT_CREDENTIALS_SECRET_ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:port-execution-lambda/port-credentials-bbbbbb"
       REPORT_BATCH_ITEM_FAILURES  = "false"
       UNKNOWN_ACTIONS             = "fail"
+      VERIFY_SIGNATURE            = "required"
     })
     error_message = "Variables of one's own join those of the module."
   }

@@ -26,9 +26,11 @@ run "numbers_below_their_range" {
     secrets_recovery_window_in_days    = 6
     cloudwatch_logs_retention_in_days  = -1
     alarm_offset_lag                   = -1
+    max_concurrency                    = 0
+    give_up_age_in_seconds             = -1
   }
 
-  expect_failures = [var.batch_size, var.maximum_batching_window_in_seconds, var.memory_size, var.timeout, var.reserved_concurrent_executions, var.port_credentials_version, var.kafka_credentials_version, var.secrets_recovery_window_in_days, var.cloudwatch_logs_retention_in_days, var.alarm_offset_lag]
+  expect_failures = [var.max_concurrency, var.give_up_age_in_seconds, var.batch_size, var.maximum_batching_window_in_seconds, var.memory_size, var.timeout, var.reserved_concurrent_executions, var.port_credentials_version, var.kafka_credentials_version, var.secrets_recovery_window_in_days, var.cloudwatch_logs_retention_in_days, var.alarm_offset_lag]
 }
 
 run "numbers_above_their_range" {
@@ -65,9 +67,10 @@ run "numbers_that_are_not_whole" {
     port_credentials_version           = 1.5
     kafka_credentials_version          = 1.5
     cloudwatch_logs_retention_in_days  = 31
+    max_concurrency                    = 1.5
   }
 
-  expect_failures = [var.batch_size, var.maximum_batching_window_in_seconds, var.memory_size, var.timeout, var.port_credentials_version, var.kafka_credentials_version, var.cloudwatch_logs_retention_in_days]
+  expect_failures = [var.max_concurrency, var.batch_size, var.maximum_batching_window_in_seconds, var.memory_size, var.timeout, var.port_credentials_version, var.kafka_credentials_version, var.cloudwatch_logs_retention_in_days]
 }
 
 run "words_that_are_not_among_the_choices" {
@@ -84,10 +87,11 @@ run "words_that_are_not_among_the_choices" {
     architecture         = "amd64"
     log_level            = "WARN"
     unknown_actions      = "retry"
+    verify_signature     = "on"
     runtime              = "python3.12"
   }
 
-  expect_failures = [var.port_region, var.kafka_sasl_mechanism, var.starting_position, var.architecture, var.log_level, var.unknown_actions, var.runtime]
+  expect_failures = [var.verify_signature, var.port_region, var.kafka_sasl_mechanism, var.starting_position, var.architecture, var.log_level, var.unknown_actions, var.runtime]
 }
 
 run "texts_of_the_wrong_form" {
@@ -142,9 +146,11 @@ run "arns_of_the_wrong_form" {
     kms_key_arn               = "arn:aws:kms:eu-west-1:123456789012:alias/runner"
     role_permissions_boundary = "boundary"
     failure_destination_arn   = "arn:aws:lambda:eu-west-1:123456789012:function:x"
+
+    client_side_private_key_secret_arn = "private-key"
   }
 
-  expect_failures = [var.kms_key_arn, var.role_permissions_boundary, var.failure_destination_arn]
+  expect_failures = [var.client_side_private_key_secret_arn, var.kms_key_arn, var.role_permissions_boundary, var.failure_destination_arn]
 }
 
 run "topic_that_begins_with_a_dot" {
@@ -155,6 +161,7 @@ run "topic_that_begins_with_a_dot" {
   }
 
   variables {
+    environment_variables   = { PORT_ENCRYPTION_SECRET = "port-secret" }
     kafka_topic             = ".runs"
     port_api_url            = "api.port.io"
     failure_destination_arn = "arn:aws:sqs:eu-west-1:123456789012:failures.fifo"
@@ -162,7 +169,7 @@ run "topic_that_begins_with_a_dot" {
     runtime                 = "nodejs22.x"
   }
 
-  expect_failures = [var.kafka_topic, var.port_api_url, var.failure_destination_arn, var.name, var.runtime]
+  expect_failures = [var.environment_variables, var.kafka_topic, var.port_api_url, var.failure_destination_arn, var.name, var.runtime]
 }
 
 run "no_brokers" {
@@ -494,6 +501,66 @@ run "change_log_without_mappings" {
   expect_failures = [var.create_change_log_event_source_mapping]
 }
 
+run "no_room_for_the_change_logs_group" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    create_change_log_event_source_mapping = true
+    kafka_consumer_group_id                = "org_sYG4DOJZNGy8bYnt.${join("", [for n in range(169) : "g"])}"
+  }
+
+  expect_failures = [var.create_change_log_event_source_mapping]
+}
+
+run "margin_of_more_than_half_the_timeout" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    timeout                    = 10
+    deadline_margin_in_seconds = 5.1
+  }
+
+  expect_failures = [var.deadline_margin_in_seconds]
+}
+
+run "margin_in_two_places" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    deadline_margin_in_seconds = 2
+    environment_variables      = { DEADLINE_MARGIN_SECONDS = "2" }
+  }
+
+  expect_failures = [var.deadline_margin_in_seconds]
+}
+
+run "margin_below_nothing" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    deadline_margin_in_seconds = -0.5
+    port_credentials           = { client_id = "port-id", client_secret = "port-secret", encryption_secret = " " }
+  }
+
+  expect_failures = [var.deadline_margin_in_seconds, var.port_credentials]
+}
+
 run "packages_from_two_places" {
   command = plan
 
@@ -589,6 +656,9 @@ run "values_at_the_lower_edges" {
     kafka_consumer_group_id            = "kafka-user"
     port_api_url                       = "http://127.0.0.1:8080"
     name                               = "r"
+    max_concurrency                    = 1
+    give_up_age_in_seconds             = 0
+    deadline_margin_in_seconds         = 5
   }
 }
 
@@ -615,5 +685,19 @@ run "values_at_the_upper_edges" {
     port_api_url                       = "https://api.us.port.io/v1/"
     name                               = join("", [for n in range(64) : "n"])
     runtime                            = "python3.14"
+    port_credentials                   = { client_id = "port-id", client_secret = "port-secret", encryption_secret = "another" }
+  }
+}
+
+run "longest_group_beside_the_change_log" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    create_change_log_event_source_mapping = true
+    kafka_consumer_group_id                = "org_sYG4DOJZNGy8bYnt.${join("", [for n in range(168) : "g"])}"
   }
 }

@@ -353,6 +353,7 @@ def test_only_the_named_actions_are_checked() -> None:
         port.actions["foreign"] = {**port.actions["create_vm"], "identifier": "foreign"}
         assert "foreign: no handler takes it" in command("check", port=port).stdout
         assert command("check", "create_vm", port=port).exit_code == 0
+        assert "create_vm" not in command("check", "foreign", port=port).stdout
         result = command("check", "create_vm", "gone", port=port)
     assert result.exit_code == 1
     assert f"Port at {port.url} has no action gone." in result.stderr

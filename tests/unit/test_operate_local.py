@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -44,8 +45,7 @@ class Source:
         """Write the entry point with one handler; *body* is its code."""
         lines = "\n".join(f"    {line}" for line in body.splitlines())
         code = f"router = ActionRouter()\n{decorator}\ndef handler(run: {kind}) -> Any:\n{lines}\n"
-        # A whole line more or less, so that Python's cache of compiled files cannot take two versions for one.
-        (self.folder / "lambda_function.py").write_text(f"{IMPORTS}{code}{ENTRY_POINT}# {'x' * len(body)}\n")
+        (self.folder / "lambda_function.py").write_text(f"{IMPORTS}{code}{ENTRY_POINT}")
 
     def message(self, content: Any) -> None:
         self.file.write_text(content if isinstance(content, str) else json.dumps(content))
@@ -375,8 +375,26 @@ def test_watch_runs_again_on_save(source: Source, terminal: Callable[..., Termin
     screen.until("message.json changed")
     screen.until("r_2: SUCCESS")
     screen.until("Waiting")
-    screen.type("\x03")
+    screen.process.send_signal(signal.SIGINT)
     assert screen.end() == 130
+
+
+def test_an_interrupt_ends_a_handler_that_does_not_end(source: Source, terminal: Callable[..., Terminal]) -> None:
+    """Ctrl-C ends the command, whatever a handler is doing."""
+    source.handler('print("it works")\nwhile True: time.sleep(0.05)')
+    screen = terminal()
+    screen.until("it works")
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.end() == 1
+
+
+def test_a_save_right_after_a_run_is_not_mistaken_for_the_old_file(source: Source) -> None:
+    """An edit that keeps the file's size, within the same second, is seen: no compiled code of the old file is used."""
+    outcomes = []
+    for summary in ("one", "two", "six"):
+        source.handler(f'return Success(summary="{summary}")')
+        outcomes += [run["summary"] for run in json.loads(source.run("--json").stdout)["runs"]]
+    assert outcomes == ["one", "two", "six"]
 
 
 def test_watch_sees_a_save_while_the_handler_works(source: Source, terminal: Callable[..., Terminal]) -> None:

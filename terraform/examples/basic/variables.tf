@@ -22,8 +22,9 @@ variable "kafka_credentials" {
 variable "port_credentials" {
   description = "Client of Port's API."
   type = object({
-    client_id     = string
-    client_secret = string
+    client_id         = string
+    client_secret     = string
+    encryption_secret = optional(string)
   })
   ephemeral = true
   sensitive = true

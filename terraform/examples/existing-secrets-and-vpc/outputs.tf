@@ -8,6 +8,11 @@ output "lambda_role_arn" {
   value       = module.port_runner.lambda_role_arn
 }
 
+output "lambda_cloudwatch_log_group_name" {
+  description = "Name of the function's log group."
+  value       = module.port_runner.lambda_cloudwatch_log_group_name
+}
+
 output "lambda_event_source_mapping_uuid" {
   description = "UUID of the event source mapping."
   value       = module.port_runner.lambda_event_source_mapping_uuid

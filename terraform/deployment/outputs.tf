@@ -1,0 +1,14 @@
+output "lambda_function_name" {
+  description = "Name of the function."
+  value       = module.port_runner.lambda_function_name
+}
+
+output "lambda_event_source_mapping_uuid" {
+  description = "UUID of the event source mapping."
+  value       = module.port_runner.lambda_event_source_mapping_uuid
+}
+
+output "failure_queue_url" {
+  description = "URL of the queue with the records that could be neither run nor reported."
+  value       = module.port_runner.failure_queue_url
+}
