@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
 
 TIMEOUT_SECONDS = 10.0
+CONNECT_SECONDS = 2.0
 MECHANISMS = {
     "SASL_SCRAM_512_AUTH": "SCRAM-SHA-512",
     "SASL_SCRAM_256_AUTH": "SCRAM-SHA-256",
@@ -91,6 +92,8 @@ class KafkaMapping:
             "allow.auto.create.topics": False,
             "security.protocol": "SASL_SSL" if user else "SSL",
             "socket.timeout.ms": int(TIMEOUT_SECONDS * 1000),
+            # A wrong password is not to be tried many times a second.
+            "reconnect.backoff.ms": 2000,
             "log_level": 0,
         }
         if user and self.login_secret:
@@ -119,6 +122,10 @@ class Troubles:
     """What a client's connections ran into while it was asked for something; the first trouble tells the cause."""
 
     errors: list["KafkaError"] = field(default_factory=list)
+
+    @property
+    def has_cause(self) -> bool:
+        return any(each.name() in CAUSES for each in self.errors)
 
     def cause(self, error: "KafkaError") -> "KafkaError":
         """What brought `error` about, which may only say that the time was up."""
@@ -151,6 +158,7 @@ def consumer_of(mapping: KafkaMapping) -> Iterator["Consumer"]:
     except KafkaException as error:
         raise KafkaFailed(f"Kafka cannot be used: {error.args[0].str()}.", "_INVALID_ARG") from error
     try:
+        _connect(consumer, troubles)
         yield consumer
     except KafkaException as error:
         cause = troubles.cause(error.args[0])
@@ -159,6 +167,21 @@ def consumer_of(mapping: KafkaMapping) -> Iterator["Consumer"]:
         raise KafkaFailed(f"Kafka at {brokers} refused: {cause.str()}. {advice}".rstrip(), cause.name()) from error
     finally:
         consumer.close()
+
+
+def _connect(consumer: "Consumer", troubles: Troubles) -> None:
+    """Wait until a broker answers, or it is clear why none does."""
+    from confluent_kafka import KafkaException
+
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        try:
+            consumer.list_topics(timeout=CONNECT_SECONDS)
+            return
+        except KafkaException:
+            consumer.poll(0)  # it is here that the client tells of its troubles
+            if troubles.has_cause or time.monotonic() > deadline:
+                raise
 
 
 def read_records(mapping: KafkaMapping, topic: str, partition: int, first: int, last: int) -> list[Json]:

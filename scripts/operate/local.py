@@ -27,8 +27,7 @@ from operate.routes import ENTRY_POINT, SOURCES
 from operate.setup import DEFINITIONS
 from operate.target import fake_target, real_target
 
-# The function's loggers: its lines, and those that are no events.
-LINES, PLAIN_LINES = "port_runner", "port_runner.lines"
+LOGGER = "port_runner"
 # Long, for nobody wants a deadline at a breakpoint; but a Port that is gone is not waited for for ever.
 AN_HOUR = 3600
 POLL_SECONDS = 0.1
@@ -161,16 +160,12 @@ def lines_of(module: Any, context: Any, output: Output) -> Iterator[Lines]:
             module.lambda_handler({"records": {}}, context)
     except errors.ConfigurationError as error:
         raise SettingsError(f"The function's environment does not fit: {error}.") from error
-    lines = Lines(output)
-    loggers = [logging.getLogger(name) for name in (LINES, PLAIN_LINES)]
-    before = [logger.handlers[:] for logger in loggers]
-    loggers[0].handlers[:] = [lines]
-    loggers[1].handlers[:] = []
+    lines, logger = Lines(output), logging.getLogger(LOGGER)
+    before, logger.handlers[:] = logger.handlers[:], [lines]
     try:
         yield lines
     finally:
-        for logger, handlers in zip(loggers, before, strict=True):
-            logger.handlers[:] = handlers
+        logger.handlers[:] = before
 
 
 # One run
