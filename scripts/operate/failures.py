@@ -28,8 +28,9 @@ from operate.kafka import KafkaMapping, event_of, read_records
 from operate.output import COMMAND, CommandFailed, Output, SettingsError, output_option
 from operate.routes import load_runner
 from port_runner import MessageError, MessagePaths
+from port_runner.changes import CHANGE_LOG, read_change
 from port_runner.kafka import Record
-from port_runner.messages import Invocation, parsed, read_message
+from port_runner.messages import Invocation, NotOurs, parsed, read_message
 from port_runner.secret_inputs import without_secrets
 
 # How long a message stays hidden should this process be killed; otherwise it is given back at the end.
@@ -238,24 +239,36 @@ class Resent:
     text: str
 
 
-def resend(message: Kept, function: Function, mappings: Callable[[], Sequence[KafkaMapping]]) -> Resent:
+def resend(
+    message: Kept, function: Function, mappings: Callable[[], Sequence[KafkaMapping]], paths: MessagePaths
+) -> Resent:
     """Give the message's records to the function, one after the other, until it does not take one.
 
+    Of a batch, records that are for somebody else are left out: the function would pass over them without a word.
     Raises CommandFailed where there is nothing to send, or the function cannot be asked.
     """
-    fates = []
+    told = []
+    again = ""
     for content in message.records(mappings):
+        if _is_of_others(content, paths):
+            continue
         answer = invoke(function.arn, event_of([content]))
         refusal = _refusal(answer)
-        if refusal is not None:
-            return Resent("not taken", refusal)
-        fates.append(_fate(content, answer.log))
-    lost, again = ([text for outcome, text in fates if outcome == wanted] for wanted in ("given up", "kept"))
-    if lost:
-        return Resent("not taken", f"the function gave it up, for it has no queue: {lost[0]}")
-    if again:
-        return Resent("kept again", again[0])
-    return Resent("taken", ", ".join(dict.fromkeys(text for _, text in fates if text)))
+        fate = Resent("not taken", refusal) if refusal is not None else _fate(content, answer.log)
+        if fate.outcome == "not taken":
+            return fate
+        if fate.outcome == "kept again":
+            again = fate.text
+        told.append(fate.text)
+    return Resent("kept again", again) if again else Resent("taken", ", ".join(dict.fromkeys(told)))
+
+
+def _is_of_others(content: Json, paths: MessagePaths) -> bool:
+    record = record_of(content)
+    with suppress(MessageError):
+        read = read_change(record) if record.topic.endswith(CHANGE_LOG) else read_message(record, paths)
+        return isinstance(read, NotOurs)
+    return False
 
 
 def _refusal(answer: Answer) -> str | None:
@@ -267,22 +280,44 @@ def _refusal(answer: Answer) -> str | None:
     return None
 
 
-def _fate(content: Json, log: str) -> tuple[Literal["given up", "kept", ""], str]:
-    """What the end of the function's log says about a record: given up or kept, and why, or how its run went."""
-    told = ""
+# Events behind which a record needs nothing more, and those which say that nothing was done about it.
+DONE = {
+    "run.reported": "ended in {status}",
+    "run.not_in_progress": "had ended before",
+    "run.handed_over_before": "was handed over before",
+    "change.handled": "was handled by {handler}",
+}
+NOT_DONE = {
+    "record.given_up": "the function gave it up, for it has no queue: {reason}",
+    # Kept by the same process, it is not kept a second time: what is here is all there is of it.
+    "record.kept_before": "{reason}",
+    "action.unknown": "no handler takes it",
+}
+
+
+def _fate(content: Json, log: str) -> Resent:
+    """What the end of the function's log says about a record.
+
+    That the invocation went well is not enough: a record that is given up is consumed as well.
+    """
     place = (content["topic"], content["partition"], content["offset"])
     for line in _json_lines(log):
         if (line.get("topic"), line.get("partition"), line.get("offset")) != place:
             continue
-        if line.get("event") == "record.given_up":
-            return "given up", str(line.get("reason"))
-        if line.get("event") == "record.kept":
-            return "kept", str(line.get("reason"))
-        if line.get("event") == "run.reported":
-            told = f"{line.get('run_id')} ended in {line.get('status')}"
-        elif line.get("event") == "run.not_in_progress":
-            told = f"{line.get('run_id')} had ended before"
-    return "", told
+        event = str(line.get("event"))
+        values = {name: line.get(name) for name in ("status", "reason", "handler")}
+        if event == "record.kept":
+            return Resent("kept again", str(line.get("reason")))
+        if event in NOT_DONE:
+            return Resent("not taken", NOT_DONE[event].format(**values))
+        if event in DONE:
+            what = line.get("run_id") or line.get("entity") or "it"
+            return Resent("taken", f"{what} {DONE[event].format(**values)}")
+    return Resent(
+        "not taken",
+        "the invocation went well, but the end of its log does not say what became of the record; LOG_LEVEL may hide "
+        f"it. See what Port shows of the run; then `{COMMAND} failures remove` does the rest.",
+    )
 
 
 def _json_lines(text: str) -> Iterator[Json]:
@@ -362,7 +397,7 @@ def _handlers(output: Output) -> tuple[frozenset[str], MessagePaths]:
 
 @click.group()
 def failures() -> None:
-    """Look at what the failure queue keeps, and send it to the function again.
+    """See what the failure queue keeps, and send it again.
 
     The queue keeps records that could be neither run nor reported, and with a failure destination the batches that
     Lambda gave up. To look at them removes nothing.
@@ -445,14 +480,16 @@ def show(id: str, event: bool, function_name: str, queue_url: str, output: Outpu
 @queue_options
 @output_option
 def resend_failures(ids: tuple[str, ...], every: bool, function_name: str, queue_url: str, output: Output) -> None:
-    """Send messages to the function again, as Kafka events, and remove each that it took.
+    """Send messages to the function again.
 
-    What the function does not take stays in the queue. To send something twice does no harm: a run that has ended is
-    not run again. The exit code is 1 if one was not taken, or was kept again.
+    Their records go as Kafka events, and a message is removed once the function is done with all of them; otherwise
+    it stays in the queue. To send something twice does no harm: a run that has ended is not run again. The exit code
+    is 1 if one was not taken, or was kept again.
     """
     _some(ids, every)
     function = read_function(function_name)
     mappings = cache(lambda: read_mappings(function))
+    _, paths = _handlers(output)
     outcomes = []
     with Queue(queue_url) as queue:
         with output.waiting("Reading the queue"):
@@ -461,7 +498,7 @@ def resend_failures(ids: tuple[str, ...], every: bool, function_name: str, queue
         queue.hide(messages, seconds)
         for message in messages:
             with output.waiting(f"Waiting for {function.name} to take {message.id[:SHORT_ID]}"):
-                resent = _resent(message, function, mappings)
+                resent = _resent(message, function, mappings, paths)
             if resent.outcome != "not taken":
                 queue.remove(message)
             style = {"taken": "green", "kept again": "yellow"}.get(resent.outcome, "red")
@@ -482,9 +519,11 @@ def _selected(queue: Queue, ids: Sequence[str], every: bool) -> list[Kept]:
     return messages
 
 
-def _resent(message: Kept, function: Function, mappings: Callable[[], Sequence[KafkaMapping]]) -> Resent:
+def _resent(
+    message: Kept, function: Function, mappings: Callable[[], Sequence[KafkaMapping]], paths: MessagePaths
+) -> Resent:
     try:
-        return resend(message, function, mappings)
+        return resend(message, function, mappings, paths)
     except CommandFailed as error:  # the others may fare better
         return Resent("not taken", error.message)
 

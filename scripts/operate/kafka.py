@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
 
 TIMEOUT_SECONDS = 10.0
-CONNECT_SECONDS = 2.0
+CONNECT_SECONDS = 0.3
 MECHANISMS = {
     "SASL_SCRAM_512_AUTH": "SCRAM-SHA-512",
     "SASL_SCRAM_256_AUTH": "SCRAM-SHA-256",
@@ -83,17 +83,12 @@ class KafkaMapping:
     def client_settings(self) -> Json:
         """Settings of a confluent-kafka client that connects as Lambda would. Raises CommandFailed."""
         authority, user = self.authority(), self.user()
-        # With these a client neither commits, nor joins the group as long as it only assigns partitions to itself.
         settings: Json = {
             "bootstrap.servers": ",".join(self.brokers),
-            "group.id": self.group,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "allow.auto.create.topics": False,
             "security.protocol": "SASL_SSL" if user else "SSL",
             "socket.timeout.ms": int(TIMEOUT_SECONDS * 1000),
             # A wrong password is not to be tried many times a second.
-            "reconnect.backoff.ms": 2000,
+            "reconnect.backoff.ms": 500,
             "log_level": 0,
         }
         if user and self.login_secret:
@@ -152,9 +147,17 @@ def consumer_of(mapping: KafkaMapping) -> Iterator["Consumer"]:
     from confluent_kafka import Consumer, KafkaException
 
     troubles = Troubles()
-    settings = mapping.client_settings()
+    # With these it neither commits, nor joins the group as long as it only assigns partitions to itself.
+    settings = {
+        **mapping.client_settings(),
+        "group.id": mapping.group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "allow.auto.create.topics": False,
+        "error_cb": troubles.errors.append,
+    }
     try:
-        consumer = Consumer({**settings, "error_cb": troubles.errors.append})
+        consumer = Consumer(settings)
     except KafkaException as error:
         raise KafkaFailed(f"Kafka cannot be used: {error.args[0].str()}.", "_INVALID_ARG") from error
     try:

@@ -1,6 +1,7 @@
 """Lines of the function's log: found in CloudWatch, and made readable."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ SHOWN_ELSEWHERE = (
 )
 # What Lambda writes itself where nothing is wrong.
 PLATFORM = ("INIT_START ", "START ", "END ", "REPORT ")
+# What it writes where the process could not go on, and Python before the runner is there.
+PLATFORM_ERRORS = re.compile(r"Task timed out|Runtime\.[A-Z]\w+|Runtime exited|^\[ERROR\]|^Traceback ")
 
 type Json = dict[str, Any]
 
@@ -46,7 +49,9 @@ class LogLine:
     @property
     def is_error(self) -> bool:
         """Whether it says that something went wrong: the runner's own word, or Lambda's about the process."""
-        return self.level in ("ERROR", "CRITICAL") or (not self.level and not self.event.startswith(PLATFORM))
+        return self.level in ("ERROR", "CRITICAL") or (
+            not self.level and PLATFORM_ERRORS.search(self.event) is not None
+        )
 
     @property
     def document(self) -> Json:

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from moto.sqs.models import sqs_backends
 
 from fake_lambda import ACCOUNT, REGION, FakeFunction, FakeLambda
+from function_under_test import event_file
 from local_stack.fake_port import FakePort
 from operate import failures, function
 from operate.__main__ import main
@@ -73,9 +74,23 @@ def queue(aws: FakeLambda) -> Queue:
 
 @pytest.fixture
 def deployed(aws: FakeLambda, queue: Queue) -> FakeFunction:
-    """A function that takes every event, and says so in no log."""
+    """A function that takes every event."""
     configuration = {"Environment": {"Variables": {"FAILURE_QUEUE_URL": queue.url}}}
-    return aws.add(FakeFunction(NAME, configuration=configuration))
+    return aws.add(FakeFunction(NAME, configuration=configuration, handler=took))
+
+
+def took(event: Any) -> tuple[Any, str]:
+    """The answer and the log of a function that reported the run of each record."""
+    return None, logged(event, "run.reported", status="SUCCESS", run_id="r_1")
+
+
+def logged(event: Any, name: str, **fields: Any) -> str:
+    """A line of the log for each record of an event."""
+    records = [record for records in event["records"].values() for record in records]
+    return "".join(
+        json.dumps({"event": name, **{key: record[key] for key in ("topic", "partition", "offset")}, **fields}) + "\n"
+        for record in records
+    )
 
 
 def run(*arguments: str, answer: str | None = None) -> Result:
@@ -207,7 +222,7 @@ def test_resend_removes_what_was_taken(queue: Queue, deployed: FakeFunction) -> 
     def take(event: Any) -> tuple[Any, str]:
         counts = queue.client.get_queue_attributes(QueueUrl=queue.url, AttributeNames=attributes)["Attributes"]
         seen_while_invoked.append((int(counts[attributes[0]]), int(counts[attributes[1]])))
-        return None, ""
+        return took(event)
 
     deployed.handler = take
     message = run_message("create_vm", run_id="r_1")
@@ -217,7 +232,7 @@ def test_resend_removes_what_was_taken(queue: Queue, deployed: FakeFunction) -> 
     result = run("resend", id[:8])
 
     assert result.exit_code == 0
-    assert result.stdout == f"{id[:8]}: taken\n"
+    assert result.stdout == f"{id[:8]}: taken: r_1 ended in SUCCESS\n"
     [event] = deployed.events
     [record] = event["records"]["org_test.runs-0"]
     assert json.loads(Record("t", 0, 9, "t-0", content=record).text()) == message
@@ -246,6 +261,30 @@ def test_resend_keeps_what_was_not_taken(aws: FakeLambda, queue: Queue, deployed
     assert sorted(queue.ids()) == sorted(ids)
 
 
+@pytest.mark.parametrize(
+    "log",
+    [
+        lambda event: "",
+        lambda event: logged(event, "run.started", run_id="r_1"),
+        lambda event: logged(kafka_event({}, offset=99), "run.reported", status="SUCCESS"),
+        lambda event: logged(event, "record.kept_before", reason="Port does not know its run"),
+        lambda event: logged(event, "record.given_up", reason="Port does not know its run"),
+        lambda event: logged(event, "action.unknown"),
+    ],
+    ids=["nothing", "a start", "another record", "kept before", "given up", "unknown"],
+)
+def test_an_invocation_that_went_well_is_not_enough(
+    queue: Queue, deployed: FakeFunction, log: Callable[[Any], str]
+) -> None:
+    """A record that was given up is consumed, too: a message is removed only if the log says that it is done with."""
+    deployed.handler = lambda event: (None, log(event))
+    id = queue.keep(run_message("create_vm"))
+    result = run("resend", "--all")
+    assert result.exit_code == 1
+    assert "not taken" in result.stdout
+    assert queue.ids() == [id]
+
+
 def test_resend_goes_on_after_one_that_was_not_taken(queue: Queue, deployed: FakeFunction) -> None:
     """Each message has its own outcome, oldest first."""
 
@@ -253,7 +292,7 @@ def test_resend_goes_on_after_one_that_was_not_taken(queue: Queue, deployed: Fak
         [[record]] = event["records"].values()
         if record["offset"] % 2 == 0:
             raise RuntimeError("no")
-        return None, ""
+        return took(event)
 
     deployed.handler = take_odd
     ids = []
@@ -292,7 +331,7 @@ def test_messages_stay_hidden_for_as_long_as_the_function_may_take(queue: Queue,
     def take(event: Any) -> tuple[Any, str]:
         messages = sqs_backends[ACCOUNT][REGION].queues[f"{NAME}-failures"]._messages
         seconds.extend(message.visible_at / 1000 - time.time() for message in messages)
-        return None, ""
+        return took(event)
 
     deployed.handler = take
     queue.keep(run_message("create_vm"))
@@ -324,6 +363,20 @@ def test_batches_of_lambda_are_fetched_from_kafka(
     assert read == [("right", "org_test.runs", 0, 3, 5), ("right", "org_test.runs", 0, 8, 8)]
     offsets = [[record["offset"] for record in event["records"]["org_test.runs-0"]] for event in deployed.events]
     assert offsets == [[3], [4], [5], [8]]
+    assert queue.ids() == []
+
+
+def test_records_of_others_in_a_batch_are_left_out(
+    aws: FakeLambda, queue: Queue, deployed: FakeFunction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a batch's records only those are sent that are for this function, and they decide about the message."""
+    messages = [event_file("agent_webhook_day2"), run_message("create_vm"), {"resourceType": "scorecard"}]
+    [records] = kafka_event(*messages, offset=3)["records"].values()
+    monkeypatch.setattr(failures, "read_records", lambda *place: records)
+    aws.mappings.append(mapping(deployed, "org_test.runs", "group"))
+    queue.put(batch(first=3, last=5))
+    assert run("resend", "--all").exit_code == 0
+    assert [[record["offset"] for record in event["records"]["org_test.runs-0"]] for event in deployed.events] == [[4]]
     assert queue.ids() == []
 
 
@@ -401,7 +454,7 @@ def test_resend_tells_how_the_run_went(queue: Queue, runner: Callable[[bool], No
 
 
 def test_what_is_kept_again_is_not_called_taken(queue: Queue, runner: Callable[[bool], None]) -> None:
-    """A record that the function keeps once more lies in the queue once, as the new message: exit code 1."""
+    """A record that the function keeps once more lies in the queue once, however often it is sent: exit code 1."""
     runner(True)
     id = queue.keep(run_message("create_vm", run_id="r_unknown"))
 
@@ -411,6 +464,12 @@ def test_what_is_kept_again_is_not_called_taken(queue: Queue, runner: Callable[[
     assert result.stdout == f"{id[:8]}: kept again: Port does not know its run\n"
     [new] = queue.ids()
     assert new != id
+
+    # The same process does not keep it a second time: the message must not go.
+    result = run("resend", "--all")
+    assert result.exit_code == 1
+    assert result.stdout == f"{new[:8]}: not taken: Port does not know its run\n"
+    assert queue.ids() == [new]
 
 
 def test_what_the_function_gives_up_stays(queue: Queue, runner: Callable[[bool], None]) -> None:
