@@ -4,6 +4,7 @@ import click
 
 from operate.action_json import action_json
 from operate.check import check
+from operate.doctor.command import doctor
 from operate.failures import failures
 from operate.kafka_secret import kafka_secret
 from operate.local import local
@@ -12,7 +13,7 @@ from operate.run import run
 from operate.setup import setup
 from operate.tail import tail
 
-COMMANDS: list[click.Command] = [kafka_secret, action_json, setup, check, local, run, tail, failures]
+COMMANDS: list[click.Command] = [kafka_secret, action_json, setup, check, local, run, tail, failures, doctor]
 
 
 class InOrder(click.Group):

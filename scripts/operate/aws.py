@@ -1,5 +1,6 @@
 """AWS, as commands use it: boto3 with a sentence for what goes wrong."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,7 +38,8 @@ def aws_client(service: str, arn: str = "", *, seconds: float = 30, attempts: in
     region = arn.split(":")[3] if arn.startswith("arn:") and arn.count(":") >= 5 else None
     config = Config(connect_timeout=5, read_timeout=seconds, retries={"total_max_attempts": attempts})
     try:
-        return boto3.client(service, region_name=region or None, config=config)
+        # boto3 alone of AWS's tools does not read AWS_REGION.
+        return boto3.client(service, region_name=region or os.environ.get("AWS_REGION") or None, config=config)
     except (BotoCoreError, ValueError) as error:
         raise SettingsError(f"AWS cannot be used: {error} Set AWS_REGION, and AWS_PROFILE if need be.") from error
 

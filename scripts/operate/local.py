@@ -344,8 +344,8 @@ def _later(paths: list[Path]) -> dict[Path, tuple[int, int]]:
 )
 @click.option(
     "--log-level",
-    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
-    default="DEBUG",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="debug",
     show_default=True,
     help="From which level on the function's lines are shown.",
 )

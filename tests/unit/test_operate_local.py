@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -178,6 +179,16 @@ def test_what_nobody_handles(source: Source) -> None:
     assert "Nothing here handled it" in result.stdout
 
 
+@pytest.mark.parametrize("other", [{"action": "resize"}, run_message("another", run_id="r_2")])
+def test_one_record_that_is_not_handled_is_one_too_many(source: Source, other: Any) -> None:
+    """Where one record of several is given up or unknown here, that is no success."""
+    source.handler("return Success()")
+    source.message(kafka_event(run_message("resize", run_id="r_1"), other))
+    result = source.run()
+    assert result.exit_code == 1
+    assert "r_1: SUCCESS" in result.stdout
+
+
 def test_a_record_that_nobody_can_read(source: Source) -> None:
     """What names no run is given up, as it would be on Lambda: exit code 1."""
     source.handler("return Success()")
@@ -227,13 +238,14 @@ def test_an_entry_point_that_cannot_be_imported(source: Source) -> None:
 def test_nothing_is_left_behind(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     """Afterwards environment, modules and import path of the process are as they were."""
     monkeypatch.setenv("FAILURE_QUEUE_URL", "https://sqs.example.com/queue")
+    monkeypatch.setitem(sys.modules, "lambda_function", ModuleType("lambda_function"))
     source.handler("return Success()")
     before = dict(os.environ), dict(sys.modules), list(sys.path)
     assert source.run().exit_code == 0
     now = dict(os.environ), dict(sys.modules), list(sys.path)
     assert (now[0], now[2]) == (before[0], before[2])
-    assert "lambda_function" not in now[1] or now[1]["lambda_function"] is before[1].get("lambda_function")
-    assert now[1]["port_runner.logs"] is before[1]["port_runner.logs"]
+    for name in ("lambda_function", "port_runner.logs"):
+        assert now[1][name] is before[1][name]
 
 
 def test_no_queue_in_aws_is_touched(source: Source) -> None:
@@ -371,6 +383,15 @@ def test_watch_runs_again_on_save(source: Source, terminal: Callable[..., Termin
     screen.until("the third room")
     screen.until("Waiting")
 
+    code = (source.folder / "lambda_function.py").read_text()
+    for mistake in ("def (", "import nothing_of_that_name"):
+        (source.folder / "lambda_function.py").write_text(mistake)
+        screen.until("cannot be imported")
+        screen.until("Waiting")
+    (source.folder / "lambda_function.py").write_text(code)
+    screen.until("the third room")
+    screen.until("Waiting")
+
     source.message(run_message("resize", run_id="r_2"))
     screen.until("message.json changed")
     screen.until("r_2: SUCCESS")
@@ -388,8 +409,11 @@ def test_an_interrupt_ends_a_handler_that_does_not_end(source: Source, terminal:
     assert screen.end() == 1
 
 
-def test_a_save_right_after_a_run_is_not_mistaken_for_the_old_file(source: Source) -> None:
+def test_a_save_right_after_a_run_is_not_mistaken_for_the_old_file(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An edit that keeps the file's size, within the same second, is seen: no compiled code of the old file is used."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     outcomes = []
     for summary in ("one", "two", "six"):
         source.handler(f'return Success(summary="{summary}")')

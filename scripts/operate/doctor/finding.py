@@ -1,0 +1,53 @@
+"""What a check found."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from operate.aws import AwsRefused
+from operate.output import CommandFailed
+
+if TYPE_CHECKING:
+    from operate.doctor.scene import Scene
+
+type State = Literal["good", "bad", "unknown"]
+type Check = Callable[["Scene"], "Finding"]
+
+DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found, and for what is bad what to do. `unknown` is what could not be checked from here."""
+
+    state: State
+    found: str
+    advice: str = ""
+
+
+class NotCheckable(CommandFailed):
+    """Something cannot be looked at from here, which says nothing about whether it is in order."""
+
+
+def good(found: str) -> Finding:
+    return Finding("good", found)
+
+
+def bad(found: str, advice: str = "") -> Finding:
+    return Finding("bad", found, advice)
+
+
+def unknown(found: str, advice: str = "") -> Finding:
+    return Finding("unknown", found, advice)
+
+
+def refused(error: CommandFailed) -> Finding:
+    """The finding that something cannot be read: bad, unless it is only this person who may not."""
+    if isinstance(error, NotCheckable) or is_denied(error):
+        return unknown(error.message)
+    return bad(error.message)
+
+
+def is_denied(error: CommandFailed) -> bool:
+    """Whether AWS does not allow it to whoever asks here."""
+    return isinstance(error, AwsRefused) and error.code in DENIED
