@@ -38,10 +38,6 @@ lint: development ## ruff, mypy, terraform fmt and validate, the module's tables
 	.venv/bin/actionlint -shellcheck= -pyflakes=
 	.venv/bin/zizmor --offline --quiet .github/workflows
 
-checkov: ## look for unsafe settings in terraform/
-	$(environments) checkov
-	.venv-checkov/bin/checkov --directory terraform --framework terraform --skip-download --compact --quiet
-
 test-unit: unit-environments ## unit tests
 	@$(python) -m pytest tests/unit
 
@@ -50,6 +46,10 @@ test-terraform: development package ## the module's own tests
 
 test-integration: environments package ## the module, applied to the local stack, and runs end to end
 	@$(python) -m pytest tests/integration
+
+checkov: ## look for unsafe settings in terraform/ (the pipeline runs it beside lint)
+	$(environments) checkov
+	.venv-checkov/bin/checkov --directory terraform --framework terraform --skip-download --compact --quiet
 
 bench: unit-environments package ## measure cold start, runs, batches, decoding and memory (OPTIONS=--help says more)
 	@$(python) -m bench $(OPTIONS)

@@ -184,7 +184,12 @@ class Deployment:
         secrets = self.stack.aws("secretsmanager").get_paginator("list_secrets").paginate(IncludePlannedDeletion=True)
         roles = self.stack.aws("iam").get_paginator("list_roles").paginate()
         layers = functions.list_layer_versions(LayerName=f"{self.name}-dependencies")["LayerVersions"]
-        mappings = functions.list_event_source_mappings()["EventSourceMappings"]
+        mappings = [
+            each
+            for each in functions.list_event_source_mappings()["EventSourceMappings"]
+            # Of a mapping that was disabled when it was deleted, LocalStack says so for ever.
+            if each["State"] != "Deleting"
+        ]
         found = {
             "functions": [each["FunctionName"] for each in functions.list_functions()["Functions"]],
             "mappings": [each["FunctionArn"].rpartition(":")[2] for each in mappings],

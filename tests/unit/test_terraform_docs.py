@@ -71,6 +71,10 @@ RESOURCES = """
 resource "aws_sqs_queue" "this" {
   name = "${var.organization}-queue"
 }
+
+resource "aws_iam_role" "this" {
+  assume_role_policy = "{}"
+}
 """
 
 
@@ -102,6 +106,7 @@ class TestTables:
             "### Resources",
             "| type | name |",
             "| --- | --- |",
+            "| aws_iam_role | this |",
             "| aws_sqs_queue | this |",
             "### Inputs: Port",
             "| name | description | type | default |",
