@@ -66,17 +66,17 @@ class JsonFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
+        # The library's own words, by which lines are found: a secret that happens to be a part of one stays unmasked.
+        words = {
             "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname,
             "event": record.msg,
-            **(_fields.get() or {}),
-            **getattr(record, "fields", {}),
         }
+        values: dict[str, Any] = {**(_fields.get() or {}), **getattr(record, "fields", {})}
         if record.exc_info and record.exc_info[1] is not None:
-            line["error"] = error_of(record.exc_info[1])
+            values["error"] = error_of(record.exc_info[1])
         secrets = sorted((*_secrets, *tuple(_secrets_of_runs)), key=len, reverse=True)  # one may be a part of another
-        return json.dumps({name: _masked(_plain(value), secrets) for name, value in line.items()})
+        return json.dumps(words | {name: _masked(_plain(value), secrets) for name, value in values.items()})
 
 
 def _plain(value: Any) -> Any:
