@@ -12,6 +12,9 @@ from port_runner.testing import LambdaContext, kafka_event, run_message
 
 ROOT = Path(__file__).parents[1]
 
+# Headers of a refusal that no invocation is long enough to outwait: the client does not try again.
+UNTIL_LATER = {"Retry-After": "600"}
+
 
 def event_file(name: str) -> Any:
     """A recorded message of tests/events/."""

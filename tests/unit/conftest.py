@@ -1,5 +1,6 @@
 """A fake Port with the `vm` blueprint, and a function that talks to it."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,14 @@ import requests
 from fake_lambda import REGION, FakeLambda
 from function_under_test import ROOT, Function
 from local_stack.fake_port import FakePort
+from port_runner import logs
+
+
+@pytest.fixture(autouse=True)
+def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of one test is masked for a secret of another."""
+    monkeypatch.setattr(logs, "_secrets", set())
+    monkeypatch.setattr(logs, "_secrets_of_runs", OrderedDict())
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from function_under_test import Function
+from function_under_test import UNTIL_LATER, Function
 from handlers import storage
 from port_runner import ActionRouter, EntityChange, RecordsNotConsumed, RegistrationError
 from port_runner.testing import change_of, kafka_event
@@ -215,8 +215,9 @@ def test_change_comes_again_when_port_was_away(function: Function, deliver: Call
         change.get_entity("vm", "vm-1")
 
     message = change("UPDATE", entity(a=1), entity(a=2))
-    with function.port.fail("/v1/blueprints", status=503, times=None), pytest.raises(RecordsNotConsumed):
-        deliver(message, seconds=2.0)
+    down = function.port.fail("/v1/blueprints", status=503, headers=UNTIL_LATER, times=None)
+    with down, pytest.raises(RecordsNotConsumed):
+        deliver(message)
     assert deliver(message) is None
 
     assert seen == ["vm-1", "vm-1"]

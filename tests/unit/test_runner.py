@@ -12,7 +12,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from function_under_test import Function, event_file
+from function_under_test import UNTIL_LATER, Function, event_file
 from handlers import vm
 from local_stack.fake_port import FakePort
 from port_runner import (
@@ -336,8 +336,9 @@ def test_port_down_before_the_handler(function: Function) -> None:
     def resize(run: ActionRun[Mapping[str, Any]]) -> None:
         started.append(run.id)
 
-    with function.port.fail("/v1/actions/runs", status=503, times=None), pytest.raises(RecordsNotConsumed) as raised:
-        function.run("resize", seconds=0.6)
+    down = function.port.fail("/v1/actions/runs", status=503, headers=UNTIL_LATER, times=None)
+    with down, pytest.raises(RecordsNotConsumed) as raised:
+        function.run("resize")
 
     assert started == []
     assert raised.value.records[0].startswith("org_test.runs-0@0 (Port did not read the run: 503")
@@ -354,12 +355,12 @@ def test_report_that_was_lost_is_sent_when_the_record_comes_again(function: Func
     def resize(run: ActionRun[Mapping[str, Any]]) -> Success:
         started.append(run.id)
         run.log("resized")
-        down.append(function.port.fail("/v1/actions/runs/r_1", status=503, times=None))
+        down.append(function.port.fail("/v1/actions/runs/r_1", status=503, headers=UNTIL_LATER, times=None))
         return Success(summary="Resized.")
 
     down: list[Any] = []
     with pytest.raises(RecordsNotConsumed):
-        function.run("resize", seconds=1.0)
+        function.run("resize")
     [line] = function.logged("run.not_reported")
     assert (line["level"], line["outcome"]) == ("CRITICAL", "SUCCESS")
 
@@ -379,7 +380,7 @@ def test_old_record_is_given_up_with_its_outcome(
 
     @function.router.action("resize")
     def resize(run: ActionRun[Mapping[str, Any]]) -> Success:
-        function.port.fail("/v1/actions/runs/r_1", status=503, headers={"Retry-After": "600"}, times=None)
+        function.port.fail("/v1/actions/runs/r_1", status=503, headers=UNTIL_LATER, times=None)
         return Success(summary="Resized.")
 
     function.port.add_run("r_1", "resize")
@@ -606,9 +607,9 @@ def test_exactly_the_records_that_must_come_again_are_named(
     ]
     for number in range(4):
         function.port.add_run(f"r_{number}", "resize")
-    function.port.fail("/v1/actions/runs/r_0", status=500, times=None)
+    function.port.fail("/v1/actions/runs/r_0", status=503, headers=UNTIL_LATER, times=None)
 
-    answer = function.handle(kafka_event(*messages, topic="org_1.a-topic.runs", partition=3, offset=40), seconds=1.0)
+    answer = function.handle(kafka_event(*messages, topic="org_1.a-topic.runs", partition=3, offset=40))
 
     assert answer == {
         "batchItemFailures": [
@@ -808,8 +809,9 @@ def test_record_that_comes_again_is_kept_once(function: Function, failure_queue:
 
     function.port.add_run("r_1", "resize")
     event = kafka_event(None, run_message("resize", run_id="r_1"))
-    with function.port.fail("/v1/actions", status=503, times=None), pytest.raises(RecordsNotConsumed):
-        function.handle(event, seconds=0.5)
+    down = function.port.fail("/v1/actions", status=503, headers=UNTIL_LATER, times=None)
+    with down, pytest.raises(RecordsNotConsumed):
+        function.handle(event)
     assert function.handle(event) is None
 
     assert len(failure_queue()) == 1

@@ -329,10 +329,14 @@ def test_censored_choice(function: Function) -> None:
 
 def test_secrets_of_runs_are_forgotten_in_time_and_credentials_are_not(function: Function) -> None:
     """A process that lives long does not collect secrets without end, and never forgets its own credentials."""
+
+    @function.router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None: ...
+
+    function.run("resize")
     for number in range(logs.SECRETS_OF_RUNS + 10):
         Secret(f"secret-of-run-{number}")
 
-    function.run("nobody")
     logs.log.error("said", text=f"secret-of-run-{number} {CLIENT_SECRET}")
     function.handle(kafka_event(None))
 
