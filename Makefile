@@ -39,7 +39,7 @@ lint: development ## ruff, mypy, terraform fmt and validate, the module's tables
 	.venv/bin/zizmor --offline --quiet .github/workflows
 
 test-unit: unit-environments ## unit tests
-	@$(python) -m pytest tests/unit
+	@$(python) -m pytest tests/unit --numprocesses=auto --dist=loadfile
 
 test-terraform: development package ## the module's own tests
 	@$(python) -m local_stack.terraform test
