@@ -22,16 +22,13 @@ import yaml
 
 from demo import variables_of
 from local_stack import Stack
-from local_stack.terraform import MODULE, Plan, Terraform, cli_configuration
+from local_stack.terraform import MODULE, QUICK, Plan, Terraform, cli_configuration
 from module_under_test import INPUTS, ROOT, Deployment
 from operate.port import PortConnection
 from package import package_function
 
 # The AWS provider waits for 25 s after it has made a queue: one test of it is enough.
 ARGUMENTS: dict[str, object] = {"create_failure_queue": False, "starting_position": "TRIM_HORIZON"}
-
-# Every command starts the provider several times, which spends a quarter of its time on collecting its garbage.
-QUICK = {"GOGC": "400"}
 
 FUNCTION, LAYER = "aws_lambda_function.this", "aws_lambda_layer_version.dependencies"
 RUNS, CHANGE_LOG = (f'aws_lambda_event_source_mapping.kafka["{key}"]' for key in ("runs", "change_log"))
@@ -96,7 +93,7 @@ class Place:
         kafka.create_topic(kafka.topic)
         kafka.username = name
         kafka.change_password(f"password of {name}")
-        terraform = Terraform(root_module, self.make(kind), {**self.stack.environment, **QUICK})
+        terraform = Terraform(root_module, self.make(kind), self.stack.environment)
         deployment = Deployment(name, replace(self.stack, kafka=kafka), self.port, terraform, {}, {})
         beginning = Beginning(deployment, {"name": name, "kafka_topic": kafka.topic, **ARGUMENTS})
         beginning.argue({})
@@ -540,7 +537,7 @@ def plan_import(beginning: Beginning, directory: Path) -> tuple[int, Plan]:
     }
     blocks = [f"import {{\n  to = {to}\n  id = {json.dumps(identifier)}\n}}\n" for to, identifier in wanted.items()]
     example = MODULE / "examples" / "change-log"
-    terraform = Terraform(example, directory, {**beginning.deployment.stack.environment, **QUICK})
+    terraform = Terraform(example, directory, beginning.deployment.stack.environment)
     write_arguments(terraform, beginning.arguments)
     (terraform.root_module / "import.tf").write_text("".join(blocks))
     terraform.init()
