@@ -1,63 +1,47 @@
-"""An action that somebody adds to a copy of this project, as README.md describes it."""
+"""An action that somebody adds to a copy of this project: code and commands are those of README.md."""
 
+import re
 import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
+_SECTION = (ROOT / "README.md").read_text().split("\n## Add an action\n")[1].split("\n## ")[0]
+_, HANDLER, _, _INCLUDED, _COMMANDS = re.split(r"^```(?:python)?\n", _SECTION, flags=re.MULTILINE)
+
 FILE = "lambda/handlers/costs.py"
-HANDLER = '''"""What virtual machines cost."""
-
-from dataclasses import dataclass
-from typing import Literal
-
-from port_runner import ActionRouter, ActionRun, Success
-
-router = ActionRouter()
-
-
-@dataclass(frozen=True)
-class EstimateVm:
-    cpu: int
-    memory: int
-    period: Literal["month", "year"] = "month"
-
-
-@router.action("estimate_vm", inputs=EstimateVm)
-def estimate_vm(run: ActionRun[EstimateVm]) -> Success:
-    """Say what a VM would cost."""
-    inputs = run.inputs
-    run.log(f"Estimating {inputs.cpu} cores and {inputs.memory} GB")
-    euros = (14 * inputs.cpu + 2 * inputs.memory) * (12 if inputs.period == "year" else 1)
-    return Success(summary=f"About {euros} EUR a {inputs.period}.")
-'''
+ACTION_JSON, SETUP, CHECK, DEPLOY, RUN = COMMANDS = re.findall(r"^ {4}(\S.*)$", _COMMANDS, re.MULTILINE)
+ACTION = RUN.split()[2]
 
 # What the entry point gets: the handler's module, and its router.
-IMPORT = "from handlers import costs, storage, vm"
-INCLUDE = "runner.include(costs.router)"
+IMPORT, INCLUDE = filter(None, _INCLUDED.splitlines())
 
-ACTION_JSON, SETUP, CHECK, DEPLOY, RUN = COMMANDS = (
-    "scripts/port-runner action-json estimate_vm --output scripts/port/estimate_vm_action.json",
-    "scripts/port-runner setup",
-    "scripts/port-runner check",
-    "make package && terraform -chdir=terraform/examples/basic apply",
-    "scripts/port-runner run estimate_vm --input cpu=2 --input memory=8",
-)
+# What the commands need of the project.
+PARTS = ("lambda", "scripts", "requirements", "tests/local_stack")
 
 
 def add_action(directory: Path) -> Path:
-    """A copy of the project's sources in the directory, with the handler in it."""
-    for folder in ("lambda", "scripts"):
+    """A copy of the project in the directory, with the handler in it and the environment that is here."""
+    for folder in PARTS:
         shutil.copytree(ROOT / folder, directory / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Makefile", directory)
+    _take_environment(directory)
     (directory / FILE).write_text(HANDLER)
     entry_point = directory / "lambda" / "lambda_function.py"
-    text = entry_point.read_text()
-    for old, new in (
-        ("from handlers import storage, vm", IMPORT),
-        ("runner.include(vm.router)", f"runner.include(vm.router)\n{INCLUDE}"),
-    ):
-        if old not in text:
-            raise ValueError(f"{entry_point} does not say {old!r}")
-        text = text.replace(old, new)
+    text, imported = re.subn(r"^from handlers import .*$", IMPORT, entry_point.read_text(), flags=re.MULTILINE)
+    text, included = re.subn(r"^(runner\.include\(vm\.router\))$", rf"\1\n{INCLUDE}", text, flags=re.MULTILINE)
+    if (imported, included) != (1, 1):
+        raise ValueError(f"{entry_point} is not as README.md takes it to be")
     entry_point.write_text(text)
     return directory
+
+
+def _take_environment(directory: Path) -> None:
+    """Make the environment that is here the copy's own too: it need not be installed twice."""
+    environment, copy = ROOT / ".venv", directory / ".venv"
+    copy.mkdir()
+    for each in environment.iterdir():
+        (copy / each.name).symlink_to(each)
+    stamp = copy / "made-of.txt"
+    stamp.unlink()
+    stamp.write_text((environment / "made-of.txt").read_text().replace(str(environment), str(copy)))

@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from added_action import ACTION, COMMANDS, add_action
 from demo import variables_of
 from local_stack import Stack
 from local_stack.terraform import MODULE, QUICK, Plan, Terraform, cli_configuration
@@ -192,6 +193,43 @@ def bring_secret(name: str, value: object, stack: Stack, brought: ExitStack) -> 
     return name
 
 
+def run_in_shell(
+    command: str,
+    directory: Path,
+    stack: Stack,
+    variables: Mapping[str, object],
+    environment: Mapping[str, str],
+    *,
+    typed: str = "",
+) -> str:
+    """Run a command line as it is written for people or for a pipeline; what it printed.
+
+    *variables* are those of the root module.
+    """
+    answer = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", command],
+        cwd=directory,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ["HOME"],
+            **{
+                f"TF_VAR_{name}": value if isinstance(value, str) else json.dumps(value)
+                for name, value in variables.items()
+            },
+            **cli_configuration(directory),
+            **stack.environment,
+            **QUICK,
+            **environment,
+        },
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
 # What the pipeline deploys
 
 
@@ -238,27 +276,13 @@ def pipeline(place: Place) -> Pipeline:
             "alarm_topic_arns": "[]",
             **secrets,
         }
-        answer = subprocess.run(
-            ["bash", "-eo", "pipefail", "-c", command],
-            cwd=directory,
-            env={
-                "PATH": os.environ["PATH"],
-                "ENVIRONMENT": environment,
-                "STATE_BUCKET": name,
-                # A folder for each, as each job has a machine of its own.
-                "TF_DATA_DIR": str(directory / environment),
-                **{f"TF_VAR_{name}": value for name, value in variables.items()},
-                **cli_configuration(directory),
-                **stack.environment,
-                **QUICK,
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert answer.returncode == 0, answer.stdout + answer.stderr
-        return answer.stdout
+        given = {
+            "ENVIRONMENT": environment,
+            "STATE_BUCKET": name,
+            # A folder for each, as each job has a machine of its own.
+            "TF_DATA_DIR": str(directory / environment),
+        }
+        return run_in_shell(command, directory, stack, variables, given)
 
     none = dict.fromkeys(secrets, "none")
     step("development", "apply", "Initialize", secrets)
@@ -276,6 +300,46 @@ def pipeline(place: Place) -> Pipeline:
     states.delete_bucket(Bucket=name)
     hidden = [secrets["kafka_password"], secrets["port_client_secret"]]
     return Pipeline(run, hidden, kept, plan, everything(deployment))
+
+
+# An action that somebody adds, and deploys with the example `basic`
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What each of README.md's commands printed, and the runs of the action then."""
+
+    printed: list[str]
+    definition: dict[str, Any]
+    runs: list[dict[str, Any]]
+    left: dict[str, list[str]]
+
+
+def adding(place: Place) -> Addition:
+    beginning = place.begin("adding", MODULE / "examples" / "basic")
+    stack, project = beginning.deployment.stack, place.directory / "adding"
+    # The organization's topic: it is Port itself that publishes.
+    del beginning.arguments["kafka_topic"]
+    beginning.argue({})
+    beginning.variables.update(variables_of(stack))
+    add_action(project)
+    packages = project / "dist"
+    packages.unlink()
+    shutil.copytree(ROOT / "dist", packages)
+    access = {
+        "PORT_API_URL": stack.port.url,
+        "PORT_CLIENT_ID": stack.port.client_id,
+        "PORT_CLIENT_SECRET": stack.port.client_secret,
+    }
+    beginning.terraform.init()
+    try:
+        printed = [
+            run_in_shell(command, project, stack, beginning.variables, access, typed="yes\n") for command in COMMANDS
+        ]
+    finally:
+        beginning.terraform.destroy(beginning.variables)
+    runs = [run for run in stack.port.runs.values() if run["action"]["identifier"] == ACTION]
+    return Addition(printed, stack.port.actions[ACTION], runs, everything(beginning.deployment))
 
 
 # The example with both topics, and everything that can be changed

@@ -33,7 +33,7 @@ SETTINGS: dict[str, object] = {
     "handler": "trouble.lambda_handler",
     "log_level": "DEBUG",
     "timeout": 2 * WORK_SECONDS,
-    "environment_variables": {"DEADLINE_MARGIN_SECONDS": str(WORK_SECONDS)},
+    "deadline_margin_in_seconds": WORK_SECONDS,
     "batch_size": 10,
 }
 

@@ -24,10 +24,12 @@ from example_lives import (
     ROLE,
     RUNS,
     SECRETS,
+    Addition,
     Changes,
     Enterprise,
     Pipeline,
     Place,
+    adding,
     changing,
     enterprise,
     pipeline,
@@ -44,19 +46,25 @@ class Lives:
 
     enterprise: Future[Enterprise]
     pipeline: Future[Pipeline]
+    adding: Future[Addition]
     changing: Future[Changes]
 
 
 @pytest.fixture(scope="module")
 def lives(stack: Stack, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Lives]:
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("\nApplying and changing three runners side by side: this takes a minute or two.", flush=True)
+        print("\nApplying and changing four runners side by side: this takes a minute or two.", flush=True)
     with PortConnection(stack.port.url, stack.port.client_id, stack.port.client_secret) as port:
         set_up(port, read_definitions(), tell=lambda line, style: None)
         place = Place(stack, port, tmp_path_factory.mktemp("examples"))
         with ThreadPoolExecutor() as together:
+            # What takes longest begins first.
+            longest = together.submit(changing, place)
             yield Lives(
-                together.submit(enterprise, place), together.submit(pipeline, place), together.submit(changing, place)
+                together.submit(enterprise, place),
+                together.submit(pipeline, place),
+                together.submit(adding, place),
+                longest,
             )
 
 
@@ -121,6 +129,45 @@ class TestPipeline:
         [state] = life.states.values()
         assert "aws_lambda_function" in state
         assert [secret for secret in life.secrets if secret in state] == []
+
+
+class TestAddedAction:
+    """A new handler, and the five commands that README.md gives for it, with the example `basic`."""
+
+    @pytest.fixture
+    def life(self, lives: Lives) -> Addition:
+        return lives.adding.result()
+
+    def test_commands(self, life: Addition) -> None:
+        """Definition, Port, check and deployment: each command says what it did."""
+        written, set_up, checked, deployed, _ = life.printed
+
+        assert written == "scripts/port/estimate_vm_action.json: written\n"
+        assert set_up.splitlines()[1:] == [
+            "blueprint vm: unchanged",
+            "action create_vm: unchanged",
+            "action estimate_vm: created",
+        ]
+        assert life.definition["trigger"]["userInputs"]["properties"]["period"] == {
+            "type": "string",
+            "title": "Period",
+            "enum": ["month", "year"],
+            "default": "month",
+        }
+        assert checked == "Actions and handlers agree.\n"
+        assert "dist/function.zip: built" in deployed
+        assert re.search(r"^Apply complete! Resources: [1-9]\d* added, 0 changed", deployed, re.MULTILINE)
+
+    def test_first_run_is_green(self, life: Addition) -> None:
+        """The last command executes the action, and shows log, outcome and summary of a run that went all the way."""
+        [run] = life.runs
+        first, *events, end, summary = life.printed[-1].splitlines()
+
+        assert first == f"estimate_vm runs as {run['id']}"
+        assert any(line.endswith("log     Estimating 2 cores and 8 GB") for line in events)
+        assert end.startswith("SUCCESS after ")
+        assert summary == run["summary"] == "About 44 EUR a month."
+        assert life.left == {kind: [] for kind in life.left}
 
 
 class TestChanges:

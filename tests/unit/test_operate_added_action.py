@@ -1,27 +1,16 @@
-"""From a new handler to its first green run, with the commands that README.md names."""
+"""The commands with which README.md adds an action, in another order and more than once."""
 
 import os
 import shlex
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from added_action import ACTION_JSON, CHECK, ROOT, RUN, SETUP, add_action
 from local_stack.fake_port import FakePort
-from package import package_function
-
-# Lambda, as far as the handler can tell: a process that has the zip's content and the function's environment.
-FUNCTION = """
-import json, sys
-from lambda_function import lambda_handler
-from port_runner.testing import LambdaContext, kafka_event
-lambda_handler(kafka_event(json.load(sys.stdin), topic=sys.argv[1]), LambdaContext())
-"""
 
 
 @pytest.fixture
@@ -58,65 +47,6 @@ def execute(project: Path, port: FakePort) -> Callable[[str], subprocess.Complet
         return subprocess.run(program, cwd=project, env=environment, capture_output=True, text=True, check=False)
 
     return execute
-
-
-@contextmanager
-def deployed(project: Path, port: FakePort) -> Iterator[Path]:
-    """Pack the function as `make package` does, and have what Port publishes reach the zip's content; gives its log."""
-    zip_file, content, log = (project / name for name in ("dist/function.zip", "unzipped", "function.log"))
-    package_function(project / "lambda", zip_file)
-    with zipfile.ZipFile(zip_file) as archive:
-        archive.extractall(content)
-    environment = environment_of(port, content)
-    with log.open("w") as output, ExitStack() as running:
-
-        def publish(topic: str, value: bytes) -> None:
-            line = [sys.executable, "-c", FUNCTION, topic]
-            function = running.enter_context(
-                subprocess.Popen(line, stdin=subprocess.PIPE, stdout=output, env=environment)
-            )
-            assert function.stdin
-            function.stdin.write(value)
-            function.stdin.close()
-
-        port.publish = publish
-        yield log
-
-
-def test_first_green_run_in_five_commands(
-    project: Path, port: FakePort, execute: Callable[[str], subprocess.CompletedProcess[str]]
-) -> None:
-    """action-json, setup, check, deploy and run: the new action's first run ends in SUCCESS, with its log."""
-    written = execute(ACTION_JSON)
-    assert (written.returncode, written.stdout) == (0, "scripts/port/estimate_vm_action.json: written\n")
-
-    set_up = execute(SETUP)
-    assert (set_up.returncode, set_up.stderr) == (0, "")
-    assert set_up.stdout.splitlines()[1:] == [
-        "blueprint vm: created",
-        "action create_vm: created",
-        "action estimate_vm: created",
-    ]
-    assert port.actions["estimate_vm"]["trigger"]["userInputs"]["properties"]["period"] == {
-        "type": "string",
-        "title": "Period",
-        "enum": ["month", "year"],
-        "default": "month",
-    }
-
-    checked = execute(CHECK)
-    assert (checked.returncode, checked.stdout) == (0, "Actions and handlers agree.\n")
-
-    with deployed(project, port) as log:
-        run = execute(RUN)
-    assert run.returncode == 0, run.stdout + run.stderr + log.read_text()
-    [run_id] = port.runs
-    lines = run.stdout.splitlines()
-    assert lines[0] == f"estimate_vm runs as {run_id}"
-    assert any(line.endswith("log     Estimating 2 cores and 8 GB") for line in lines)
-    assert lines[-2].startswith("SUCCESS after ")
-    assert lines[-1] == "About 44 EUR a month."
-    assert port.runs[run_id]["status"] == "SUCCESS"
 
 
 def test_each_command_can_be_repeated(
