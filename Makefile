@@ -8,7 +8,7 @@ python = PYTHONPATH=lambda:tests:scripts .venv/bin/python
 side_by_side = $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=target)
 
 .PHONY: help demo test lint test-unit test-terraform test-integration bench package format lock upgrade clean
-.PHONY: environments development unit-environments checkov docs setup-port check-port run
+.PHONY: environments development unit-environments checkov docs setup-port check-port run doctor quick-tests
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s%s\n", $$1, $$2 }' Makefile
@@ -25,9 +25,12 @@ check-port: ## say where Port's actions and the handlers disagree
 run: ## execute an action in Port and follow it: make run ACTION=create_vm OPTIONS='--input cpu=2 …'
 	@scripts/port-runner run $(ACTION) $(OPTIONS)
 
+doctor: ## find out why nothing arrives at the function (OPTIONS='--function NAME')
+	@scripts/port-runner doctor $(OPTIONS)
+
 test: environments package ## everything below, side by side: lint, unit, Terraform and integration tests
-	@echo "Four kinds of test run side by side; the output of each comes when it has ended."
-	@$(MAKE) --no-print-directory --keep-going $(side_by_side) test-integration lint test-unit test-terraform
+	@echo "The integration tests run beside the others; the output of each kind comes when it has ended."
+	@$(MAKE) --no-print-directory --keep-going $(side_by_side) test-integration quick-tests
 
 lint: development ## ruff, mypy, terraform fmt and validate, the module's tables, the GitHub workflow
 	.venv/bin/ruff check lambda scripts tests
@@ -37,6 +40,9 @@ lint: development ## ruff, mypy, terraform fmt and validate, the module's tables
 	@$(python) scripts/terraform_docs.py --check
 	.venv/bin/actionlint -shellcheck= -pyflakes=
 	.venv/bin/zizmor --offline --quiet .github/workflows
+
+quick-tests:
+	@$(MAKE) --no-print-directory --keep-going --jobs=1 lint test-terraform test-unit
 
 test-unit: unit-environments ## unit tests
 	@$(python) -m pytest tests/unit --numprocesses=auto --dist=loadfile

@@ -19,7 +19,6 @@ from local_stack.fake_port import Received
 from local_stack.localstack import running_localstack
 from local_stack.terraform import Terraform
 from operate.port import PortConnection
-from operate.setup import read_definitions, set_up
 from package import package_function
 from port_runner.testing import run_message
 
@@ -210,24 +209,22 @@ def new_run_id() -> str:
 
 
 @contextmanager
-def deployed(stack: Stack, directory: Path) -> Iterator[Deployment]:
-    """Apply the example with the shipped function and `trouble.py` beside it, and set Port up for it."""
+def deployed(stack: Stack, port: PortConnection, directory: Path) -> Iterator[Deployment]:
+    """Apply the example with the shipped function and `trouble.py` beside it."""
     name = f"tests-{uuid.uuid4().hex[:8]}"
     terraform = Terraform(EXAMPLE, directory, stack.environment)
     settings = {**SETTINGS, "name": name, "function_package": str(_function_package(directory))}
     override = terraform.root_module / "tests_override.tf.json"
     override.write_text(json.dumps({"module": {"port_runner": settings}}))
     variables = variables_of(stack)
-    with PortConnection(stack.port.url, stack.port.client_id, stack.port.client_secret) as port:
-        set_up(port, read_definitions(), tell=lambda line, style: None)
-        terraform.init()
-        try:
-            terraform.apply(variables)
-            yield Deployment(name, stack, port, terraform, variables, terraform.output())
-        finally:
-            # A LocalStack of the tests' own goes with all it holds.
-            if running_localstack():
-                terraform.destroy(variables)
+    terraform.init()
+    try:
+        terraform.apply(variables)
+        yield Deployment(name, stack, port, terraform, variables, terraform.output())
+    finally:
+        # A LocalStack of the tests' own goes with all it holds.
+        if running_localstack():
+            terraform.destroy(variables)
 
 
 def _function_package(directory: Path) -> Path:

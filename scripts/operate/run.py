@@ -368,7 +368,7 @@ def _conclude(followed: Followed, action: str) -> int:
     else:
         output.say(
             f"The run {followed.identifier} has not ended within {followed.seconds:.0f} s. It goes on. If nothing has "
-            f"arrived at the function, terraform/README.md says where to look.",
+            f"arrived at the function, `{COMMAND} doctor` says why.",
             "yellow",
         )
     output.document(

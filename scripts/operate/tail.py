@@ -8,7 +8,7 @@ import click
 from operate.duration import DURATION
 from operate.function import function_option, read_function
 from operate.log_lines import FunctionLog, LogLine, rendered
-from operate.output import CommandFailed, Output, output_option
+from operate.output import COMMAND, CommandFailed, Output, output_option
 from port_runner.messages import RUN_ID
 
 POLL_SECONDS = 1.0
@@ -111,7 +111,7 @@ def tail(run_id: str, follow: bool, since: float, function_name: str, output: Ou
     if not lines:
         raise CommandFailed(
             f"{run_log.log.group} has nothing about {run_id}. Look further back with --since; if the function never "
-            f"had the run, terraform/README.md says where to look."
+            f"had the run, `{COMMAND} doctor` says why."
         )
 
 

@@ -1,12 +1,16 @@
 """The local stack, once for all integration tests."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from local_stack import Stack, local_stack
 from module_under_test import ROOT, Deployment, deployed
+from operate.port import PortConnection
+from operate.setup import read_definitions, set_up
 
 LAYER = ROOT / "dist" / "layer-x86_64.zip"
 LOGS = pytest.StashKey[Path]()
@@ -26,16 +30,29 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
 
 
 @pytest.fixture(scope="session")
-def deployment(
-    stack: Stack, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
-) -> Iterator[Deployment]:
-    """The module, applied once."""
+def connection(stack: Stack) -> Iterator[PortConnection]:
+    """The stack's Port, with blueprint and action."""
+    with PortConnection(stack.port.url, stack.port.client_id, stack.port.client_secret) as connection:
+        set_up(connection, read_definitions(), tell=lambda line, style: None)
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def coming_deployment(
+    stack: Stack, connection: PortConnection, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Future[Deployment]]:
+    """The module, applied once, which goes on while other tests run."""
     if not LAYER.exists():
         pytest.fail(f"There is no {LAYER.relative_to(ROOT)}. Run `make package` to build it.", pytrace=False)
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print("\nApplying the module to the local stack; the failure queue alone takes 25 s.", flush=True)
-    with deployed(stack, tmp_path_factory.mktemp("module")) as deployment:
-        yield deployment
+    with ExitStack() as made, ThreadPoolExecutor(1) as beside:
+        yield beside.submit(lambda: made.enter_context(deployed(stack, connection, tmp_path_factory.mktemp("module"))))
+
+
+@pytest.fixture(scope="session")
+def deployment(coming_deployment: Future[Deployment]) -> Deployment:
+    return coming_deployment.result()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -36,8 +36,8 @@ from example_lives import (
 )
 from local_stack import Stack
 from local_stack.terraform import MODULE
+from module_under_test import Deployment
 from operate.port import PortConnection
-from operate.setup import read_definitions, set_up
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,26 @@ class Lives:
 
 
 @pytest.fixture(scope="module")
-def lives(stack: Stack, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Lives]:
+def lives(
+    connection: PortConnection,
+    stack: Stack,
+    coming_deployment: Future[Deployment],
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+) -> Iterator[Lives]:
+    """Begins them all, beside the deployment that later tests share."""
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print("\nApplying and changing four runners side by side: this takes a minute or two.", flush=True)
-    with PortConnection(stack.port.url, stack.port.client_id, stack.port.client_secret) as port:
-        set_up(port, read_definitions(), tell=lambda line, style: None)
-        place = Place(stack, port, tmp_path_factory.mktemp("examples"))
-        with ThreadPoolExecutor() as together:
-            # What takes longest begins first.
-            longest = together.submit(changing, place)
-            yield Lives(
-                together.submit(enterprise, place),
-                together.submit(pipeline, place),
-                together.submit(adding, place),
-                longest,
-            )
+    place = Place(stack, connection, tmp_path_factory.mktemp("examples"))
+    with ThreadPoolExecutor() as together:
+        # What takes longest begins first.
+        longest = together.submit(changing, place)
+        yield Lives(
+            together.submit(enterprise, place),
+            together.submit(pipeline, place),
+            together.submit(adding, place),
+            longest,
+        )
 
 
 def test_every_example_is_applied() -> None:

@@ -174,7 +174,7 @@ def test_run_that_does_not_end_in_time_is_code_3(port: FakePort, function: Funct
     assert result.exit_code == 3
     [run_id] = port.runs
     assert f"The run {run_id} has not ended within 0 s. It goes on." in result.stdout
-    assert "terraform/README.md says where to look" in result.stdout
+    assert "`scripts/port-runner doctor` says why" in result.stdout
     assert port.runs[run_id]["status"] == "IN_PROGRESS"
     document = json.loads(command("run", "create_vm", *INPUTS, "--timeout", "0", "--json", port=port).stdout)
     assert document["status"] == "IN_PROGRESS"

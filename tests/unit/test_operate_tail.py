@@ -134,7 +134,7 @@ def test_since_bounds_the_search(log: Log) -> None:
     result = run("r_1", "--since", "1h")
     assert result.exit_code == 1
     assert "--since" in result.stderr
-    assert "terraform/README.md" in result.stderr
+    assert "scripts/port-runner doctor" in result.stderr
 
 
 @pytest.mark.parametrize("since", ["1", "h", "1w", "-1h", "1.5h", ""])
