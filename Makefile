@@ -13,8 +13,8 @@ side_by_side = $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=ta
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s%s\n", $$1, $$2 }' Makefile
 
-demo: environments package ## watch one run travel from Port through Kafka and Lambda and back, all on this machine
-	@$(python) scripts/demo.py
+demo: environments package ## watch one run travel from Port through Kafka and Lambda and back (OPTIONS=--stay)
+	@$(python) scripts/demo.py $(OPTIONS)
 
 setup-port: ## create or update blueprint and action in Port (OPTIONS=--dry-run shows the difference only)
 	@scripts/port-runner setup $(OPTIONS)

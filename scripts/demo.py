@@ -1,7 +1,9 @@
 """Watch one run travel: Port, Kafka, Lambda, and back. Everything runs on this machine and is gone afterwards."""
 
+import argparse
 import io
 import json
+import shlex
 import shutil
 import signal
 import sys
@@ -12,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 from urllib.parse import quote
 
 from rich.console import Console, Group
@@ -178,6 +180,11 @@ def follow(port: FakePort, first: int, view: RunView, add: Callable[[Event], Non
 
 def main() -> int:
     """Run the demo; 0 if the run ended in SUCCESS."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--stay", action="store_true", help="leave everything running until Ctrl-C, for scripts/port-runner"
+    )
+    arguments = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     for each in SIGNALS:
@@ -185,7 +192,7 @@ def main() -> int:
     screen = Screen()
     directory = Path(tempfile.mkdtemp(prefix="port-demo-"))
     try:
-        show(screen, directory)
+        show(screen, directory, stays=arguments.stay)
     except KeyboardInterrupt:
         screen.say("Interrupted: everything has been ended and removed.", "yellow")
         shutil.rmtree(directory)
@@ -200,8 +207,8 @@ def main() -> int:
     return 0
 
 
-def show(screen: Screen, directory: Path) -> None:
-    """Every step, from nothing to nothing."""
+def show(screen: Screen, directory: Path, *, stays: bool) -> None:
+    """Every step, from nothing to nothing; with *stays* the last ones come after Ctrl-C."""
     with ExitStack() as running:
         ours = running_localstack() is None
         with screen.step("Start Kafka, Port and AWS on this machine"):
@@ -224,6 +231,8 @@ def show(screen: Screen, directory: Path) -> None:
                     terraform.apply(variables)
                 outputs = terraform.output()
             run_once(stack, port, screen, outputs)
+            if stays:
+                stay(stack, str(outputs["lambda_function_name"]), directory, screen)
             remove(terraform, variables, screen)
             applied.pop_all()
         with screen.step("End Kafka, Port and AWS"):
@@ -252,6 +261,29 @@ def run_once(stack: Stack, port: PortConnection, screen: Screen, outputs: dict[s
         found = port.find(f"/blueprints/{blueprint}/entities/{quote(identifier, safe='')}", what="the entity")
         assert found
     screen.console.print_json(json.dumps(found["entity"]))
+
+
+def stay(stack: Stack, function_name: str, directory: Path, screen: Screen) -> Never:
+    """Wait for Ctrl-C, and say how another terminal gets here meanwhile."""
+    file = directory / "environment"
+    file.write_text(exports(stack, function_name))
+    screen.say("Everything stays until Ctrl-C. In another terminal:", "bold")
+    screen.console.print(f"\n    . {file}\n    scripts/port-runner doctor\n", markup=False)
+    while True:
+        signal.pause()
+
+
+def exports(stack: Stack, function_name: str) -> str:
+    """Lines for a shell, with which scripts/port-runner finds this function, AWS and Port."""
+    variables = {
+        **stack.environment,
+        "PORT_API_URL": stack.port.url,
+        "PORT_CLIENT_ID": stack.port.client_id,
+        "PORT_CLIENT_SECRET": stack.port.client_secret,
+        "PORT_RUNNER_FUNCTION": function_name,
+    }
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    return "unset AWS_PROFILE\n" + "".join(lines)
 
 
 def variables_of(stack: Stack) -> dict[str, object]:
