@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from operate.doctor import aftermath_checks, function_checks, kafka_checks, mapping_checks, port_checks
-from operate.doctor.finding import Check, Finding, State, unknown
-from operate.doctor.scene import Missing, Scene
+from operate.doctor.finding import Finding, State, unknown
+from operate.doctor.scene import Check, Missing, Scene
 from operate.function import function_option
 from operate.output import CommandFailed, Output, output_option
 from operate.port import PortAccess, port_options

@@ -1,17 +1,12 @@
 """What a check found."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from operate.aws import AwsRefused
 from operate.output import CommandFailed
 
-if TYPE_CHECKING:
-    from operate.doctor.scene import Scene
-
 type State = Literal["good", "bad", "unknown"]
-type Check = Callable[["Scene"], "Finding"]
 
 DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException")
 

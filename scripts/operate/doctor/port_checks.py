@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from operate.doctor.finding import Check, Finding, bad, good, refused, unknown
+from operate.doctor.finding import Finding, bad, good, refused, unknown
 from operate.doctor.sample import RUN_ID
-from operate.doctor.scene import Scene
+from operate.doctor.scene import Check, Scene
 from operate.function import Json
 from operate.output import COMMAND
 from port_runner import MessageError

@@ -8,7 +8,7 @@ from typing import Any, Self, overload
 from urllib.parse import quote
 
 from operate.aws import asking_aws, aws_client
-from operate.doctor.finding import NotCheckable, is_denied
+from operate.doctor.finding import Finding, NotCheckable, is_denied
 from operate.doctor.policy import Policies
 from operate.doctor.sample import sample_message
 from operate.function import Function, Json, read_function, read_mappings
@@ -17,6 +17,8 @@ from operate.output import CommandFailed, SettingsError
 from operate.port import DEFAULT_URL, PortAccess, PortConnection
 from operate.routes import load_runner
 from port_runner import Runner
+
+type Check = Callable[[Scene], Finding]
 
 
 class Missing(CommandFailed):
