@@ -270,6 +270,7 @@ def test_all_is_well(deployed: Deployed) -> None:
     count = sum(len(checks) for checks in CHECKS.values()) + 1  # the action's own
     assert lines[-1] == f"0 bad, 0 not checkable, {count} good"
     assert [line for line in lines if line.startswith("  ") and not line.startswith("  good ")] == []
+    assert f"  good    topic: {TOPIC} has 1 partition" in lines
     assert json.dumps(deployed.port.actions) == before
     asked = [request for request in deployed.port.requests if "access_token" not in request.path]
     assert {request.method for request in asked} == {"GET"}
@@ -770,7 +771,9 @@ def test_more_readers_than_partitions(deployed: Deployed, monkeypatch: pytest.Mo
     found = findings(kafka=True)
     expect(found, "Kafka: members", says="port-agent")
     Group.members.pop()
-    assert of_state(findings(kafka=True), "bad") == []
+    found = findings(kafka=True)
+    assert of_state(found, "bad") == []
+    assert found["Kafka: members"].found.endswith("is being read by lambda at /10.0.0.1")
 
 
 def test_records_that_wait(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,16 +165,16 @@ def members(scene: Scene) -> Finding:
         return unknown(f"the members of {mapping.group} cannot be listed: {error}")
     if found.state in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD):
         return bad(f"nobody reads in {mapping.group}", "The mapping does not poll: see above.")
+    readers = ", ".join(sorted(f"{member.client_id} at {member.host}" for member in found.members))
     if len(found.members) > partitions:
-        others = ", ".join(sorted(f"{member.client_id} at {member.host}" for member in found.members))
         return bad(
-            f"{len(found.members)} read in {mapping.group}, and the topic has {partitions} partition(s): {others}",
+            f"{len(found.members)} read in {mapping.group}, and the topic has {partitions} partition(s): {readers}",
             "Some get nothing. End the other one, or give each a group of its own.",
         )
     if found.state is not ConsumerGroupState.STABLE:
         return unknown(f"{mapping.group} is {found.state.name.lower()}", "Its readers come and go. Look again.")
-    count = f", with {len(found.members)} reader(s)" if found.members else ""
-    return good(f"{mapping.group} is being read{count}")
+    # Not every broker lists them. Lambda's own cannot be told from others by name: the reader may know them.
+    return good(f"{mapping.group} is being read{f' by {readers}' if readers else ''}")
 
 
 def lag(scene: Scene) -> Finding:
