@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
 
 TIMEOUT_SECONDS = 10.0
-CONNECT_SECONDS = 0.3
+# The first look at a new connection's troubles; the next ones come later, for an answer may have a long way.
+FIRST_LOOK_SECONDS = 0.3
 MECHANISMS = {
     "SASL_SCRAM_512_AUTH": "SCRAM-SHA-512",
     "SASL_SCRAM_256_AUTH": "SCRAM-SHA-256",
@@ -176,15 +177,16 @@ def _connect(consumer: "Consumer", troubles: Troubles) -> None:
     """Wait until a broker answers, or it is clear why none does."""
     from confluent_kafka import KafkaException
 
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    deadline, seconds = time.monotonic() + TIMEOUT_SECONDS, FIRST_LOOK_SECONDS
     while True:
         try:
-            consumer.list_topics(timeout=CONNECT_SECONDS)
+            consumer.list_topics(timeout=seconds)
             return
         except KafkaException:
             consumer.poll(0)  # it is here that the client tells of its troubles
             if troubles.has_cause or time.monotonic() > deadline:
                 raise
+        seconds = min(2 * seconds, TIMEOUT_SECONDS)
 
 
 def read_records(mapping: KafkaMapping, topic: str, partition: int, first: int, last: int) -> list[Json]:

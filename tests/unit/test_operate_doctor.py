@@ -674,6 +674,19 @@ def test_brokers_that_do_not_listen(deployed: Deployed) -> None:
     assert of_state(found, "unknown") == ["Kafka: TLS", "Kafka: login", *NOT_CONNECTED]
 
 
+def test_an_answer_may_have_a_long_way(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that takes a second for each answer is there all the same."""
+
+    class Far(Consumer):
+        def list_topics(self, topic: Any = None, timeout: float = -1) -> Any:
+            if timeout < 1:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            return super().list_topics(timeout=timeout)
+
+    monkeypatch.setattr("confluent_kafka.Consumer", Far)
+    assert findings(kafka=True)["Kafka: login"].state == "good"
+
+
 def test_one_broker_of_several(deployed: Deployed) -> None:
     """Each of the brokers is tried; Kafka itself goes on with the others."""
     closed = f"localhost:{free_port()}"
