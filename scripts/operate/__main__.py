@@ -8,20 +8,12 @@ from operate.doctor.command import doctor
 from operate.failures import failures
 from operate.kafka_secret import kafka_secret
 from operate.local import local
-from operate.output import COMMAND
+from operate.output import COMMAND, InOrder
 from operate.run import run
 from operate.setup import setup
 from operate.tail import tail
 
 COMMANDS: list[click.Command] = [kafka_secret, action_json, setup, check, local, run, tail, failures, doctor]
-
-
-class InOrder(click.Group):
-    """Lists its commands as they were added."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(self.commands)
 
 
 @click.group(

@@ -25,7 +25,7 @@ from operate.function import (
     read_mappings,
 )
 from operate.kafka import KafkaMapping, event_of, read_records
-from operate.output import COMMAND, CommandFailed, Output, SettingsError, output_option
+from operate.output import COMMAND, CommandFailed, InOrder, Output, SettingsError, output_option
 from operate.routes import load_runner
 from port_runner import MessageError, MessagePaths
 from port_runner.changes import CHANGE_LOG, read_change
@@ -395,7 +395,7 @@ def _handlers(output: Output) -> tuple[frozenset[str], MessagePaths]:
 # The commands
 
 
-@click.group()
+@click.group(cls=InOrder)
 def failures() -> None:
     """See what the failure queue keeps, and send it again.
 

@@ -16,6 +16,14 @@ from rich.text import Text
 COMMAND = "scripts/port-runner"
 
 
+class InOrder(click.Group):
+    """Lists its commands as they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self.commands)
+
+
 class CommandFailed(click.ClickException):
     """A command cannot do what it is for; the text says what was wrong, and what to do. Exit code 1."""
 
