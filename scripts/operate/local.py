@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
+from operate.json_file import read_json
 from operate.log_lines import LogLine, read_line, rendered
 from operate.output import CommandFailed, Output, SettingsError, output_option
 from operate.port import PortAccess, port_options
@@ -43,12 +44,7 @@ type Json = dict[str, Any]
 
 def read_event(file: Path) -> Json:
     """The Kafka event in a file, or an event with the one message in it. Raises SettingsError."""
-    try:
-        content = json.loads(file.read_bytes())
-    except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise SettingsError(f"{file} is not JSON: {error}.") from error
+    content = read_json(file)
     if isinstance(content, dict) and isinstance(content.get("records"), dict):
         return content
     of_change_log = isinstance(content, dict) and (content.get("resourceType") == "entity" or "diff" in content)

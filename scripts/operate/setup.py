@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import click
 
+from operate.json_file import read_json
 from operate.output import Output, SettingsError, output_option
 from operate.port import PortAccess, PortConnection, port_options
 
@@ -60,12 +61,7 @@ def read_definitions(paths: Sequence[Path] = (DEFINITIONS,)) -> list[Definition]
 
 
 def _read_definition(file: Path) -> Definition:
-    try:
-        content = json.loads(file.read_bytes())
-    except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise SettingsError(f"{file} is not JSON: {error}.") from error
+    content = read_json(file)
     if isinstance(content, dict) and isinstance(content.get("identifier"), str):
         if "schema" in content:
             return Definition("blueprint", content, file)

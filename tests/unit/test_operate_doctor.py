@@ -496,9 +496,18 @@ def test_a_filter_that_holds_back(deployed: Deployed, tmp_path: Path) -> None:
     expect(findings(), "Mapping: filter", says="create_vm")
     file = tmp_path / "message.json"
     file.write_text(json.dumps(run_message("delete_vm")))
-    assert of_state(findings(message=file), "bad") == []
+    assert f"filter: its filter lets pass what it should: {file}" in run("--message", str(file)).stdout
     deployed.mapping["FilterCriteria"]["Filters"].append({"Pattern": '{"value": {"action": ["create_vm"]}}'})
     assert of_state(findings(), "bad") == []
+
+
+def test_a_recorded_message_that_is_none(tmp_path: Path) -> None:
+    """A file that holds no JSON is a mistake in usage, said before anything is looked at: exit code 2."""
+    file = tmp_path / "message.json"
+    file.write_text("{")
+    result = run("--message", str(file))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{file} is not JSON" in result.stderr
 
 
 @pytest.mark.parametrize("pattern", ['{"value": ["text"]}', '{"key": ["x"]}', '{"value": {"action": [{"cidr": "x"}]}}'])

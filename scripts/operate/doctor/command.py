@@ -10,6 +10,7 @@ from operate.doctor import aftermath_checks, function_checks, kafka_checks, mapp
 from operate.doctor.finding import Finding, State, unknown
 from operate.doctor.scene import Check, Missing, Scene
 from operate.function import function_option
+from operate.json_file import read_json
 from operate.output import CommandFailed, Output, output_option
 from operate.port import PortAccess, port_options
 
@@ -112,7 +113,7 @@ def doctor(
     Port is asked with the function's own credentials; with yours where those cannot be read. The exit code is 1 if
     something is bad.
     """
-    scene = Scene(function_name, access, actions, message, topic)
+    scene = Scene(function_name, access, actions, {} if message is None else {str(message): read_json(message)}, topic)
     page = Page(output)
     for section, name, check in checks_of(scene):
         with output.waiting(f"{section}: {name}"):

@@ -78,10 +78,7 @@ def filters(scene: Scene) -> Finding:
     patterns = [each["Pattern"] for each in scene.mapping.content.get("FilterCriteria", {}).get("Filters", [])]
     if not patterns:
         return good("it has no filter")
-    if scene.message is not None:
-        samples = {str(scene.message): scene.recorded}
-    else:
-        samples = {name: scene.sample(action) for name, action in scene.defined_actions.items()}
+    samples = scene.recorded or {name: scene.sample(action) for name, action in scene.defined_actions.items()}
     if not samples:
         return unknown("there is no message to try its filter with", "Name a recorded one with --message.")
     if held := [name for name, message in samples.items() if not passes(patterns, message)]:

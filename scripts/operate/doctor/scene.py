@@ -1,9 +1,7 @@
 """What is examined: each part is read once, when a check needs it first."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self, overload
 from urllib.parse import quote
 
@@ -92,14 +90,14 @@ class Role:
 class Scene:
     """A deployed function and all around it; `access` is used where its own credentials cannot be read.
 
-    `actions` are the identifiers to look at, by default those of the handlers here; `message` is a recorded one, and
-    `topic` says which of several mappings is meant.
+    `actions` are the identifiers to look at, by default those of the handlers here; `recorded` has messages by their
+    names, and `topic` says which of several mappings is meant.
     """
 
     function_name: str
     access: PortAccess
     actions: Sequence[str] = ()
-    message: Path | None = None
+    recorded: Mapping[str, Any] = field(default_factory=dict)
     topic: str | None = None
     parts: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -192,14 +190,6 @@ class Scene:
     def sample(self, action: Json) -> Any:
         """The message of a run of the action. Raises NotCheckable, and Missing."""
         return sample_message(action, self.organization_id)
-
-    @part("the recorded message cannot be read")
-    def recorded(self) -> Any:
-        assert self.message
-        try:
-            return json.loads(self.message.read_bytes())
-        except (OSError, ValueError) as error:
-            raise NotCheckable(f"{self.message} cannot be read as JSON: {error}.") from error
 
     # Kafka
 
