@@ -14,10 +14,10 @@ from operate.__main__ import main
 from port_runner.testing import run_message
 
 
-def run(deployment: Deployment, *arguments: str) -> Result:
-    """Run a command with this deployment's AWS, and without credentials for Port."""
+def run(deployment: Deployment, *arguments: str, **access: str) -> Result:
+    """Run a command with this deployment's AWS, and no credentials for Port but these."""
     unset = dict.fromkeys(("PORT_CLIENT_ID", "PORT_CLIENT_SECRET", "PORT_API_URL", "AWS_PROFILE"))
-    environment = {**unset, **deployment.stack.environment, "PORT_RUNNER_FUNCTION": deployment.name}
+    environment = {**unset, **deployment.stack.environment, "PORT_RUNNER_FUNCTION": deployment.name, **access}
     return CliRunner().invoke(main, arguments, env=environment)
 
 
@@ -70,6 +70,21 @@ def test_doctor_finds_a_wrong_password(deployment: Deployment) -> None:
     """A password that Kafka does not take is the one thing that is bad."""
     with secret(deployment, "kafka-credentials", {"username": deployment.stack.kafka.username, "password": "old"}):
         assert bad(deployment) == ["Kafka: login"]
+
+
+def test_a_rotated_password_is_brought_into_the_secret(deployment: Deployment, tmp_path: Path) -> None:
+    """What doctor advises for a password that Kafka does not take is done by `kafka-secret --store`."""
+    kafka, port = deployment.stack.kafka, deployment.stack.port
+    access = {"PORT_API_URL": port.url, "PORT_CLIENT_ID": port.client_id, "PORT_CLIENT_SECRET": port.client_secret}
+    variables = tmp_path / "port.auto.tfvars.json"
+    with secret(deployment, "kafka-credentials", {"username": kafka.username, "password": "old"}):
+        name = f"{deployment.name}/kafka-credentials"
+        result = run(deployment, "kafka-secret", "--output", str(variables), "--store", name, **access)
+        assert result.exit_code == 0, result.output
+        assert bad(deployment) == []
+    written = json.loads(variables.read_text())
+    assert written["kafka_bootstrap_servers"] == kafka.bootstrap_servers
+    assert kafka.password not in result.output + variables.read_text()
 
 
 def test_doctor_finds_a_client_that_port_refuses(deployment: Deployment) -> None:

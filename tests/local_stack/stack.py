@@ -95,6 +95,11 @@ def local_stack(directory: Path, *, progress: Callable[[str], None] = _quiet) ->
             topic=f"{port.organization_id}.runs",
             set_password=gateway.set_password,
         )
+        port.kafka_credentials = {
+            "brokers": kafka.bootstrap_servers,
+            "username": kafka.username,
+            "password": kafka.password,
+        }
         kafka.create_topic(kafka.topic)
         kafka.create_topic(f"{port.organization_id}.change.log")
         if started:
