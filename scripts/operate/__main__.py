@@ -27,7 +27,7 @@ def main() -> None:
     Port's credentials come from PORT_CLIENT_ID and PORT_CLIENT_SECRET in the environment, from a file, or from a
     secret in AWS: each command that asks Port takes the same three options. COMMAND --help says more.
 
-    The exit code is 0 if all went well, 1 if not, and 2 for a setting that is wrong.
+    The exit code is 0 if all went well, 1 if not, 2 for a setting that is wrong, and 130 after Ctrl-C.
     """
 
 

@@ -22,7 +22,7 @@ from click.core import ParameterSource
 
 from operate.json_file import read_json
 from operate.log_lines import LogLine, read_line, rendered
-from operate.output import CommandFailed, Output, SettingsError, output_option
+from operate.output import INTERRUPTED, CommandFailed, Output, SettingsError, output_option
 from operate.port import PortAccess, port_options
 from operate.routes import ENTRY_POINT, SOURCES
 from operate.setup import DEFINITIONS
@@ -32,7 +32,6 @@ LOGGER = "port_runner"
 # Long, for nobody wants a deadline at a breakpoint; but a Port that is gone is not waited for for ever.
 AN_HOUR = 3600
 POLL_SECONDS = 0.1
-INTERRUPTED = 130
 
 TOPIC, CHANGE_LOG = "local.runs", "local.change.log"
 

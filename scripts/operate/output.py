@@ -16,12 +16,23 @@ from rich.text import Text
 COMMAND = "scripts/port-runner"
 
 
+# What a shell calls a command that Ctrl-C ended.
+INTERRUPTED = 130
+
+
 class InOrder(click.Group):
-    """Lists its commands as they were added."""
+    """Lists its commands as they were added; Ctrl-C in one of them is exit code 130."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 class CommandFailed(click.ClickException):

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import click
 
-from operate.output import COMMAND, CommandFailed, Output, SettingsError, output_option
+from operate.output import COMMAND, INTERRUPTED, CommandFailed, Output, SettingsError, output_option
 from operate.port import PortAccess, PortConnection, PortRefused, PortUnavailable, port_options
 
 type Json = dict[str, Any]
@@ -22,7 +22,6 @@ POLL_SECONDS = 1.0
 PAGE = 50
 
 NOT_IN_TIME = 3
-INTERRUPTED = 130
 
 LIKE = {"string": "text", "number": "2.5", "boolean": "true", "array": '["a", "b"]', "object": '{"a": 1}'}
 

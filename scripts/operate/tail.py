@@ -8,7 +8,7 @@ import click
 from operate.duration import DURATION
 from operate.function import function_option, read_function
 from operate.log_lines import FunctionLog, LogLine, rendered
-from operate.output import COMMAND, CommandFailed, Output, output_option
+from operate.output import COMMAND, INTERRUPTED, CommandFailed, Output, output_option
 from port_runner.messages import RUN_ID
 
 POLL_SECONDS = 1.0
@@ -18,8 +18,6 @@ LATE_MILLISECONDS = 60_000
 LAST_EVENTS = ("run.reported", "run.not_in_progress", "run.unknown_to_port", "record.kept", "record.given_up")
 
 PLACE = ("topic", "partition", "offset")
-
-INTERRUPTED = 130
 
 
 @dataclass

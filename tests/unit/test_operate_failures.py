@@ -318,7 +318,7 @@ def test_an_interrupt_loses_nothing(queue: Queue, deployed: FakeFunction, monkey
 
     monkeypatch.setattr(failures, "invoke", interrupted)
     result = run("resend", "--all")
-    assert result.exit_code == 1
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
     assert len(deployed.events) == 1
     assert sorted(queue.ids()) == sorted(ids)
 
