@@ -363,7 +363,7 @@ def local(
     FILE holds a message as Port publishes it, or a whole Kafka event as Lambda sends it, as JSON. `failures show ID
     --event` prints such an event.
 
-    Port is a fake one that holds the blueprints and actions of scripts/port and the run of the message; it is made
+    Port is a fake one that holds the blueprints and actions of port and the run of the message; it is made
     anew each time. To use a given Port, in which the run must be, say where it is: --port-url, --credentials-file or
     --credentials-secret-arn. Secret inputs are decrypted with PORT_ENCRYPTION_SECRET. The exit code is 1 unless every
     run succeeded.

@@ -14,7 +14,7 @@ from operate.json_file import read_json
 from operate.output import Output, SettingsError, output_option
 from operate.port import PortAccess, PortConnection, port_options
 
-DEFINITIONS = Path(__file__).parents[1] / "port"
+DEFINITIONS = Path(__file__).parents[2] / "port"
 # What Port adds to a definition and does not take back.
 READ_ONLY = {"id", "createdAt", "createdBy", "updatedAt", "updatedBy"}
 
@@ -160,7 +160,7 @@ def difference(current: dict[str, Any], wanted: dict[str, Any], definition: Defi
 def setup(definitions: tuple[Path, ...], dry_run: bool, access: PortAccess, output: Output) -> None:
     """Create or update blueprints and actions in Port.
 
-    DEFINITIONS are JSON files, or folders of them; without any, those of scripts/port are taken. Before something
+    DEFINITIONS are JSON files, or folders of them; without any, those of port are taken. Before something
     that exists is changed, the difference is shown. It is safe to run this again.
     """
     found = read_definitions(definitions or (DEFINITIONS,))

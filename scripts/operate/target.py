@@ -35,7 +35,7 @@ class Target(Protocol):
 
 @dataclass
 class FakeTarget:
-    """The fake Port with the blueprints and actions of scripts/port, and the runs that the messages are about."""
+    """The fake Port with the blueprints and actions of port, and the runs that the messages are about."""
 
     port: Any
     connection: PortConnection

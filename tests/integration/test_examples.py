@@ -147,7 +147,7 @@ class TestAddedAction:
         """Definition, Port, check and deployment: each command says what it did."""
         written, set_up, checked, deployed, _ = life.printed
 
-        assert written == "scripts/port/estimate_vm_action.json: written\n"
+        assert written == "port/estimate_vm_action.json: written\n"
         assert set_up.splitlines()[1:] == [
             "blueprint vm: unchanged",
             "action create_vm: unchanged",

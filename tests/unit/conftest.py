@@ -26,7 +26,7 @@ def port() -> Iterator[FakePort]:
         token = requests.post(f"{port.url}/v1/auth/access_token", json=credentials, timeout=5).json()["accessToken"]
         answer = requests.post(
             f"{port.url}/v1/blueprints",
-            data=(ROOT / "scripts" / "port" / "vm_blueprint.json").read_bytes(),
+            data=(ROOT / "port" / "vm_blueprint.json").read_bytes(),
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             timeout=5,
         )

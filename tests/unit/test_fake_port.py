@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from local_stack.fake_port import FakePort
 from local_stack.fake_port.templates import TemplateError, render
 
-DEFINITIONS = Path(__file__).parents[2] / "scripts" / "port"
+DEFINITIONS = Path(__file__).parents[2] / "port"
 INPUTS = {"cpu": 2, "memory": 4, "storage": 50, "region": "eu-west-1"}
 
 

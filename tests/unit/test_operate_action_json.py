@@ -20,7 +20,7 @@ from operate.setup import read_definitions
 from port_runner import ActionRouter, ActionRun, Secret
 from port_runner.routing import Route
 
-SHIPPED = Path(__file__).parents[2] / "scripts" / "port" / "create_vm_action.json"
+SHIPPED = Path(__file__).parents[2] / "port" / "create_vm_action.json"
 
 
 class Size(Enum):

@@ -55,9 +55,9 @@ def test_each_command_can_be_repeated(
     """Before the deployment, every command may be run again and changes nothing."""
     for line in (ACTION_JSON, SETUP):
         assert execute(line).returncode == 0
-    file = project / "scripts" / "port" / "estimate_vm_action.json"
+    file = project / "port" / "estimate_vm_action.json"
     before = file.read_text()
-    assert execute(ACTION_JSON).stdout == "scripts/port/estimate_vm_action.json: unchanged\n"
+    assert execute(ACTION_JSON).stdout == "port/estimate_vm_action.json: unchanged\n"
     assert file.read_text() == before
     assert execute(SETUP).stdout.splitlines()[-1] == "action estimate_vm: unchanged"
 

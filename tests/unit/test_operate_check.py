@@ -17,7 +17,7 @@ from operate.check import Disagreement, disagreements
 from port_runner import ActionRouter, ActionRun, MessagePaths, Secret
 from port_runner.routing import Route
 
-DEFINITIONS = Path(__file__).parents[2] / "scripts" / "port"
+DEFINITIONS = Path(__file__).parents[2] / "port"
 
 type Json = dict[str, Any]
 
