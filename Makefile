@@ -3,7 +3,7 @@
 ARCHITECTURE ?= x86_64
 
 environments = @python=$$(scripts/find-python) && "$$python" scripts/environments.py
-python = PYTHONPATH=lambda:tests:scripts .venv/bin/python
+python = PYTHONPATH=lambda:sandbox:tests:scripts .venv/bin/python
 # One after the other where make is too old to keep the outputs of several apart.
 side_by_side = $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=target)
 
@@ -33,10 +33,10 @@ test: environments package ## everything below, side by side: lint, unit, Terraf
 	@$(MAKE) --no-print-directory --keep-going $(side_by_side) test-integration quick-tests
 
 lint: development ## ruff, mypy, terraform fmt and validate, the module's tables, the GitHub workflow
-	.venv/bin/ruff check lambda scripts tests
-	.venv/bin/ruff format --check lambda scripts tests
+	.venv/bin/ruff check lambda sandbox scripts tests
+	.venv/bin/ruff format --check lambda sandbox scripts tests
 	.venv/bin/mypy
-	@$(python) -m local_stack.terraform lint
+	@$(python) -m port_runner_sandbox.terraform lint
 	@$(python) scripts/terraform_docs.py --check
 	.venv/bin/actionlint -shellcheck= -pyflakes=
 	.venv/bin/zizmor --offline --quiet .github/workflows
@@ -48,7 +48,7 @@ test-unit: unit-environments ## unit tests
 	@$(python) -m pytest tests/unit --numprocesses=auto --dist=loadfile
 
 test-terraform: development package ## the module's own tests
-	@$(python) -m local_stack.terraform test
+	@$(python) -m port_runner_sandbox.terraform test
 
 test-integration: environments package ## the module, applied to the local stack, and runs end to end
 	@$(python) -m pytest tests/integration
@@ -67,8 +67,8 @@ docs: development ## write the tables of terraform/README.md
 	@$(python) scripts/terraform_docs.py
 
 format: development ## let ruff and terraform put the code in order
-	.venv/bin/ruff check --fix lambda scripts tests
-	.venv/bin/ruff format lambda scripts tests
+	.venv/bin/ruff check --fix lambda sandbox scripts tests
+	.venv/bin/ruff format lambda sandbox scripts tests
 	terraform fmt -recursive terraform
 
 lock: development ## compile requirements/*.in after a change, keeping versions that still fit
@@ -79,7 +79,7 @@ upgrade: development ## compile requirements/*.in to the newest versions
 
 clean: ## remove all that was made here: zips, environments, caches
 	rm -rf dist .venv .venv-localstack .venv-runtime .venv-checkov .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find lambda scripts tests -name __pycache__ -exec rm -rf {} +
+	find lambda sandbox scripts tests -name __pycache__ -exec rm -rf {} +
 
 environments:
 	$(environments) dev localstack runtime

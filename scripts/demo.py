@@ -25,10 +25,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from local_stack import NoLocalStack, ProcessFailed, Stack, local_stack
-from local_stack.fake_port import FakePort, Received
-from local_stack.localstack import running_localstack
-from local_stack.terraform import Terraform, TerraformError
+from port_runner_sandbox import NoLocalStack, ProcessFailed, Stack, local_stack
+from port_runner_sandbox.fake_port import FakePort, Received
+from port_runner_sandbox.localstack import running_localstack
+from port_runner_sandbox.terraform import Terraform, TerraformError
 from operate.output import CommandFailed
 from operate.port import PortConnection
 from operate.setup import read_definitions, set_up

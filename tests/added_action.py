@@ -17,7 +17,7 @@ ACTION = RUN.split()[2]
 IMPORT, INCLUDE = filter(None, _INCLUDED.splitlines())
 
 # What the commands need of the project.
-PARTS = ("lambda", "port", "scripts", "requirements", "tests/local_stack")
+PARTS = ("lambda", "port", "scripts", "requirements", "sandbox")
 
 
 def add_action(directory: Path) -> Path:

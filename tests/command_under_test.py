@@ -2,7 +2,7 @@
 
 from click.testing import CliRunner, Result
 
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from operate.__main__ import main
 
 # What decides for whom a command speaks; none of a developer's own settings may reach a test.

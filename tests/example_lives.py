@@ -22,8 +22,8 @@ import yaml
 
 from added_action import ACTION, COMMANDS, add_action
 from demo import variables_of
-from local_stack import Stack
-from local_stack.terraform import MODULE, QUICK, Plan, Terraform, cli_configuration
+from port_runner_sandbox import Stack
+from port_runner_sandbox.terraform import MODULE, QUICK, Plan, Terraform, cli_configuration
 from module_under_test import INPUTS, ROOT, Deployment
 from operate.port import PortConnection
 from package import package_function

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local_stack.fake_port import FakePort, Received
+from port_runner_sandbox.fake_port import FakePort, Received
 from port_runner import ActionRouter, Runner
 from port_runner.testing import LambdaContext, kafka_event, run_message
 

@@ -14,10 +14,10 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from demo import variables_of
-from local_stack import Stack
-from local_stack.fake_port import Received
-from local_stack.localstack import running_localstack
-from local_stack.terraform import Terraform
+from port_runner_sandbox import Stack
+from port_runner_sandbox.fake_port import Received
+from port_runner_sandbox.localstack import running_localstack
+from port_runner_sandbox.terraform import Terraform
 from operate.port import PortConnection
 from package import package_function
 from port_runner.testing import run_message

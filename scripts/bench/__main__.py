@@ -19,7 +19,7 @@ from rich.table import Table
 
 from bench.ground import NotMeasured, ground, unpacked
 from bench.measurements import MEASUREMENTS, QUICK, Row, Sizes
-from local_stack import ProcessFailed
+from port_runner_sandbox import ProcessFailed
 
 HEADINGS = ("", "against", "its figure", "ours", "ratio", "aim")
 TEXTS = 2

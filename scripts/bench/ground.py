@@ -15,8 +15,8 @@ from typing import Any
 import certifi
 
 from bench.slow_port import COUNTS, CREDENTIALS
-from local_stack.certificates import make_certificates
-from local_stack.processes import Process
+from port_runner_sandbox.certificates import make_certificates
+from port_runner_sandbox.processes import Process
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -126,10 +126,10 @@ class RealTarget:
 def fake_target() -> Iterator[Target]:
     """A new fake Port. Raises SettingsError where there is none."""
     try:
-        from local_stack.fake_port import FakePort
+        from port_runner_sandbox.fake_port import FakePort
     except ImportError as error:
         raise SettingsError(
-            f"The fake Port of tests/local_stack is not here ({error}). Run this in the project's folder with its "
+            f"The fake Port of sandbox is not here ({error}). Run this in the project's folder with its "
             "development environment, or name a Port with --port-url."
         ) from error
     with FakePort() as port, PortConnection(port.url, port.client_id, port.client_secret) as connection:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local_stack import Stack, local_stack
+from port_runner_sandbox import Stack, local_stack
 from module_under_test import ROOT, Deployment, deployed
 from operate.port import PortConnection
 from operate.setup import read_definitions, set_up

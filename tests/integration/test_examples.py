@@ -34,8 +34,8 @@ from example_lives import (
     enterprise,
     pipeline,
 )
-from local_stack import Stack
-from local_stack.terraform import MODULE
+from port_runner_sandbox import Stack
+from port_runner_sandbox.terraform import MODULE
 from module_under_test import Deployment
 from operate.port import PortConnection
 

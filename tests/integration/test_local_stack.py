@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from local_stack import NoLocalStack, ProcessFailed, Stack, local_stack
-from local_stack.certificates import make_certificates
-from local_stack.processes import Process, free_port
+from port_runner_sandbox import NoLocalStack, ProcessFailed, Stack, local_stack
+from port_runner_sandbox.certificates import make_certificates
+from port_runner_sandbox.processes import Process, free_port
 
 ROOT = Path(__file__).parents[2]
 ROLE = "arn:aws:iam::000000000000:role/local-stack-tests"
@@ -785,10 +785,9 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def start_script(script: str, *arguments: str, path: Path = ROOT / "tests") -> subprocess.Popen[str]:
+def start_script(script: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
-        env=os.environ | {"PYTHONPATH": str(path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -801,7 +800,7 @@ def test_a_killed_stack_leaves_no_process(tmp_path: Path) -> None:
     script = """
 import io, sys, time, zipfile
 from pathlib import Path
-from local_stack import local_stack
+from port_runner_sandbox import local_stack
 
 CODE = "import pathlib, time\\ndef handler(event, context): pathlib.Path(event).touch(), time.sleep(100)"
 
@@ -838,7 +837,7 @@ def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path, ending: str
     script = """
 import sys, time
 from pathlib import Path
-from processes import Process
+from port_runner_sandbox.processes import Process
 
 command = ["sh", "-c", "trap '' INT TERM HUP; sleep 100 & echo started; wait"]
 with Process("Two", command, log=Path(sys.argv[1]), environment={"PATH": "/usr/bin:/bin"}) as process:
@@ -847,7 +846,7 @@ with Process("Two", command, log=Path(sys.argv[1]), environment={"PATH": "/usr/b
     sys.stdin.readline()
     raise ValueError("as told")
 """
-    with start_script(script, str(tmp_path / "log"), path=ROOT / "tests" / "local_stack") as holder:
+    with start_script(script, str(tmp_path / "log")) as holder:
         assert holder.stdin
         assert holder.stdout
         assert holder.stdout.readline() == "running\n"

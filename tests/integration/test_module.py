@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from function_under_test import event_file
-from local_stack.terraform import Plan
+from port_runner_sandbox.terraform import Plan
 from module_under_test import INPUTS, Deployment
 
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from function_under_test import event_file
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from module_under_test import ENDED, INPUTS, PATIENCE_SECONDS, WORK_SECONDS, Deployment, new_run_id
 from port_runner.testing import run_message
 

@@ -8,7 +8,7 @@ import requests
 
 from fake_lambda import REGION, FakeLambda
 from function_under_test import ROOT, Function
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from port_runner import logs
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from function_under_test import ROOT
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from port_runner import ActionFailed, ActionRouter, ActionRun, Runner
 from port_runner.testing import LambdaContext, run_message
 

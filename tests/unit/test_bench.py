@@ -16,7 +16,7 @@ from bench.ground import ROUND_TRIP_SECONDS, Ground, ground
 from bench.measurements import MEASUREMENTS, Row, Sizes
 from bench.slow_port import COUNTS
 from function_under_test import ROOT
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from port_runner.testing import kafka_event, run_message
 
 TINY = Sizes(processes=1, warm_runs=2, plain_runs=1, batch=2, batches=1, event_bytes=20_000, decodings=1, records=1000)

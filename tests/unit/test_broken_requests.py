@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from function_under_test import Function
-from local_stack.fake_port import Fault, Received
+from port_runner_sandbox.fake_port import Fault, Received
 from port_runner import ActionRun, RecordsNotConsumed, Success
 
 RUN = "/v1/actions/runs/r_1"

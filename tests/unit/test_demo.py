@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 
 from demo import exports
-from local_stack import Stack
-from local_stack.fake_port import FakePort
-from local_stack.kafka import Kafka
+from port_runner_sandbox import Stack
+from port_runner_sandbox.fake_port import FakePort
+from port_runner_sandbox.kafka import Kafka
 
 
 def test_exports_lead_a_shell_to_the_stack(tmp_path: Path) -> None:

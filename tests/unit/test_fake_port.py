@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from local_stack.fake_port import FakePort
-from local_stack.fake_port.templates import TemplateError, render
+from port_runner_sandbox.fake_port import FakePort
+from port_runner_sandbox.fake_port.templates import TemplateError, render
 
 DEFINITIONS = Path(__file__).parents[2] / "port"
 INPUTS = {"cpu": 2, "memory": 4, "storage": 50, "region": "eu-west-1"}

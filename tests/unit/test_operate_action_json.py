@@ -11,8 +11,8 @@ from typing import Any, Literal
 import pytest
 
 from command_under_test import command
-from local_stack.fake_port import FakePort
-from local_stack.fake_port.schemas import ACTION, check
+from port_runner_sandbox.fake_port import FakePort
+from port_runner_sandbox.fake_port.schemas import ACTION, check
 from operate.action_json import PAYLOAD, action_definition, laid_over
 from operate.output import CommandFailed
 from operate.routes import load_runner

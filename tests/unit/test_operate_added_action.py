@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from added_action import ACTION_JSON, CHECK, ROOT, RUN, SETUP, add_action
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from command_under_test import command
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from operate.action_json import PAYLOAD, action_definition
 from operate.check import Disagreement, disagreements
 from port_runner import ActionRouter, ActionRun, MessagePaths, Secret

@@ -20,12 +20,12 @@ from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaExcep
 
 from fake_lambda import ACCOUNT, REGION, FakeFunction, FakeLambda
 from function_under_test import event_file
-from local_stack.broker import broker
-from local_stack.certificates import Certificates, make_certificates
-from local_stack.fake_port import FakePort
-from local_stack.gateway import Gateway
-from local_stack.kafka import Kafka
-from local_stack.processes import free_port
+from port_runner_sandbox.broker import broker
+from port_runner_sandbox.certificates import Certificates, make_certificates
+from port_runner_sandbox.fake_port import FakePort
+from port_runner_sandbox.gateway import Gateway
+from port_runner_sandbox.kafka import Kafka
+from port_runner_sandbox.processes import free_port
 from operate import kafka as kafka_module
 from operate.__main__ import main
 from operate.doctor import aftermath_checks, kafka_checks, mapping_checks

@@ -14,7 +14,7 @@ from moto.sqs.models import sqs_backends
 
 from fake_lambda import ACCOUNT, REGION, FakeFunction, FakeLambda
 from function_under_test import event_file
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from operate import failures, function
 from operate.__main__ import main
 from operate.kafka import KafkaMapping, event_of

@@ -12,7 +12,7 @@ from click.testing import Result
 from moto import mock_aws
 
 from command_under_test import command
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 
 PASSWORD = "the-kafka-password"
 BROKERS = ["b-1.example.com:9196", "b-2.example.com:9196"]

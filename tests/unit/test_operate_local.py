@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from function_under_test import ROOT
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from operate.__main__ import main
 from port_runner.testing import kafka_event, run_message
 
@@ -257,12 +257,12 @@ def test_no_queue_in_aws_is_touched(source: Source) -> None:
 
 
 def test_without_the_fake_port(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where tests/local_stack is missing, it is named, and how to do without it: exit code 2."""
+    """Where sandbox is missing, it is named, and how to do without it: exit code 2."""
     source.handler("return Success()")
-    monkeypatch.setitem(sys.modules, "local_stack.fake_port", None)
+    monkeypatch.setitem(sys.modules, "port_runner_sandbox.fake_port", None)
     result = source.run()
     assert result.exit_code == 2
-    assert "tests/local_stack" in result.stderr
+    assert "sandbox" in result.stderr
     assert "--port-url" in result.stderr
 
 

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from command_under_test import command
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from operate import run as run_module
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from moto import mock_aws
 
 import operate.port
 from command_under_test import command
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from operate.output import SettingsError
 from operate.port import base_url
 from operate.setup import read_definitions

@@ -20,8 +20,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 import requests
 
-from local_stack.certificates import make_certificates
-from local_stack.fake_port import FakePort, Received
+from port_runner_sandbox.certificates import make_certificates
+from port_runner_sandbox.fake_port import FakePort, Received
 from port_runner import Entity, PortApiError, PortAuthenticationError, PortUnavailableError, logs, port_api
 from port_runner.port_api import PortClient
 from port_runner.settings import Credentials

@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from function_under_test import UNTIL_LATER, Function, event_file
 from handlers import vm
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from port_runner import (
     ActionFailed,
     ActionRun,

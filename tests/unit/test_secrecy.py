@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from function_under_test import Function
-from local_stack.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort
 from port_runner import (
     ActionFailed,
     ActionRouter,

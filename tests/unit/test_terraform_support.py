@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from local_stack.terraform import MODULE, Terraform, TerraformError, cli_configuration, main, usual_folders
+from port_runner_sandbox.terraform import MODULE, Terraform, TerraformError, cli_configuration, main, usual_folders
 
 TERRAFORM = f"""#!{sys.executable}
 import json, os, signal, sys, time

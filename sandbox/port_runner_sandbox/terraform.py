@@ -1,6 +1,6 @@
 """Terraform, on a copy of the module and with the AWS provider from wherever this machine has it.
 
-`python -m local_stack.terraform lint` checks format and validity, `python -m local_stack.terraform test` runs the
+`python -m port_runner_sandbox.terraform lint` checks format and validity, `python -m port_runner_sandbox.terraform test` runs the
 module's own tests.
 """
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from local_stack.fake_port.http_server import Received
-from local_stack.fake_port.schemas import (
+from port_runner_sandbox.fake_port.http_server import Received
+from port_runner_sandbox.fake_port.schemas import (
     BLUEPRINT,
     BLUEPRINT_UPDATE,
     ENTITIES,

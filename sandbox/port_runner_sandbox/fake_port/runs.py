@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from local_stack.fake_port.catalog import Catalog, Document, Reply, new_id, now
-from local_stack.fake_port.encryption import encrypt
-from local_stack.fake_port.http_server import Received
-from local_stack.fake_port.schemas import (
+from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply, new_id, now
+from port_runner_sandbox.fake_port.encryption import encrypt
+from port_runner_sandbox.fake_port.http_server import Received
+from port_runner_sandbox.fake_port.schemas import (
     ACTION,
     EXECUTION,
     NODE_RUN_LOGS,
@@ -18,7 +18,7 @@ from local_stack.fake_port.schemas import (
     flag,
     number,
 )
-from local_stack.fake_port.templates import TemplateError, render
+from port_runner_sandbox.fake_port.templates import TemplateError, render
 
 ENDED = ("SUCCESS", "FAILURE")
 

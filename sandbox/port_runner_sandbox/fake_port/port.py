@@ -13,11 +13,11 @@ from urllib.parse import unquote
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
-from local_stack.fake_port.catalog import Catalog, Document, Reply
-from local_stack.fake_port.faults import Drop, Fault
-from local_stack.fake_port.http_server import Answer, HttpServer, Received
-from local_stack.fake_port.runs import Runs
-from local_stack.fake_port.schemas import ACCESS_TOKEN, Refused, check
+from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply
+from port_runner_sandbox.fake_port.faults import Drop, Fault
+from port_runner_sandbox.fake_port.http_server import Answer, HttpServer, Received
+from port_runner_sandbox.fake_port.runs import Runs
+from port_runner_sandbox.fake_port.schemas import ACCESS_TOKEN, Refused, check
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from localstack import config
 from localstack.services.lambda_.invocation.lambda_models import FunctionVersion, InvocationResult
 from localstack.services.lambda_.invocation.runtime_executor import RuntimeExecutor
 
-from local_lambda.function_process import FunctionProcess, Result
-from local_lambda.runtime_api import Invocation
+from localstack_plugin.function_process import FunctionProcess, Result
+from localstack_plugin.runtime_api import Invocation
 
 
 def interpreter(runtime: str) -> str:

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 from botocore.config import Config
 from localstack_client.session import Session
 
-from local_stack.broker import broker
-from local_stack.certificates import make_certificates
-from local_stack.fake_port import FakePort
-from local_stack.gateway import Gateway
-from local_stack.kafka import Kafka
-from local_stack.localstack import localstack, running_localstack
-from local_stack.processes import free_port
+from port_runner_sandbox.broker import broker
+from port_runner_sandbox.certificates import make_certificates
+from port_runner_sandbox.fake_port import FakePort
+from port_runner_sandbox.gateway import Gateway
+from port_runner_sandbox.kafka import Kafka
+from port_runner_sandbox.localstack import localstack, running_localstack
+from port_runner_sandbox.processes import free_port
 
 REGION = "eu-west-1"
 # What LocalStack takes for credentials: nothing that AWS would accept.

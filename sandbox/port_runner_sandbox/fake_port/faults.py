@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from local_stack.fake_port.http_server import Answer, Received
+from port_runner_sandbox.fake_port.http_server import Answer, Received
 
 Drop = Literal["before", "after"]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_lambda.runtime_api import Invocation, Message, RuntimeApi
+from localstack_plugin.runtime_api import Invocation, Message, RuntimeApi
 
 WATCHER = Path(__file__).with_name("watcher.py")
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from localstack_client.config import get_service_endpoint
 
-from local_stack.processes import Process, free_port
+from port_runner_sandbox.processes import Process, free_port
 
 REPOSITORY = Path(__file__).parents[2]
-PLUGINS = Path(__file__).parent / "plugin"
+PLUGINS = Path(__file__).parents[1]
 RUNTIMES = {"python3.13": REPOSITORY / ".venv-runtime" / "bin" / "python"}
 PYTHON = REPOSITORY / ".venv-localstack" / "bin" / "python"
 

@@ -13,7 +13,7 @@ from localstack.services.lambda_.hooks import (
 from localstack.services.lambda_.invocation.plugins import RuntimeExecutorPlugin
 
 if TYPE_CHECKING:
-    from local_lambda.executor import ProcessExecutor
+    from localstack_plugin.executor import ProcessExecutor
 
 
 class ProcessExecutorPlugin(RuntimeExecutorPlugin):
@@ -22,7 +22,7 @@ class ProcessExecutorPlugin(RuntimeExecutorPlugin):
     name = "local-process"
 
     def load(self, *args: object, **kwargs: object) -> "type[ProcessExecutor]":
-        from local_lambda.executor import ProcessExecutor
+        from localstack_plugin.executor import ProcessExecutor
 
         return ProcessExecutor
 
@@ -31,7 +31,7 @@ class ProcessExecutorPlugin(RuntimeExecutorPlugin):
 def self_managed_kafka_defaults(defaults: dict[str, Any], request: dict[str, Any], service: str) -> None:
     """Add what AWS fills in when a self-managed Kafka mapping is created."""
     if "SelfManagedEventSource" in request:
-        from local_lambda.kafka_poller import mapping_defaults
+        from localstack_plugin.kafka_poller import mapping_defaults
 
         defaults |= mapping_defaults(defaults["UUID"])
 
@@ -40,6 +40,6 @@ def self_managed_kafka_defaults(defaults: dict[str, Any], request: dict[str, Any
 def self_managed_kafka_poller(holder: Any, service: str, mapping: dict[str, Any]) -> None:
     """Poll for a self-managed Kafka mapping, which LocalStack itself only stores."""
     if "SelfManagedEventSource" in mapping:
-        from local_lambda.kafka_poller import KafkaPoller
+        from localstack_plugin.kafka_poller import KafkaPoller
 
         holder.create_poller_fn = lambda arn, client, processor: KafkaPoller(mapping, processor)
