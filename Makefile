@@ -3,7 +3,7 @@
 ARCHITECTURE ?= x86_64
 
 environments = @python=$$(scripts/find-python) && "$$python" scripts/environments.py
-python = PYTHONPATH=lambda:sandbox:tests:scripts .venv/bin/python
+python = PYTHONPATH=lambda:cli:sandbox:tests:scripts .venv/bin/python
 # One after the other where make is too old to keep the outputs of several apart.
 side_by_side = $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=target)
 
@@ -33,8 +33,8 @@ test: environments package ## everything below, side by side: lint, unit, Terraf
 	@$(MAKE) --no-print-directory --keep-going $(side_by_side) test-integration quick-tests
 
 lint: development ## ruff, mypy, terraform fmt and validate, the module's tables, the GitHub workflow
-	.venv/bin/ruff check lambda sandbox scripts tests
-	.venv/bin/ruff format --check lambda sandbox scripts tests
+	.venv/bin/ruff check lambda cli sandbox scripts tests
+	.venv/bin/ruff format --check lambda cli sandbox scripts tests
 	.venv/bin/mypy
 	@$(python) -m port_runner_sandbox.terraform lint
 	@$(python) scripts/terraform_docs.py --check
@@ -67,8 +67,8 @@ docs: development ## write the tables of terraform/README.md
 	@$(python) scripts/terraform_docs.py
 
 format: development ## let ruff and terraform put the code in order
-	.venv/bin/ruff check --fix lambda sandbox scripts tests
-	.venv/bin/ruff format lambda sandbox scripts tests
+	.venv/bin/ruff check --fix lambda cli sandbox scripts tests
+	.venv/bin/ruff format lambda cli sandbox scripts tests
 	terraform fmt -recursive terraform
 
 lock: development ## compile requirements/*.in after a change, keeping versions that still fit
@@ -79,7 +79,7 @@ upgrade: development ## compile requirements/*.in to the newest versions
 
 clean: ## remove all that was made here: zips, environments, caches
 	rm -rf dist .venv .venv-localstack .venv-runtime .venv-checkov .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find lambda sandbox scripts tests -name __pycache__ -exec rm -rf {} +
+	find lambda cli sandbox scripts tests -name __pycache__ -exec rm -rf {} +
 
 environments:
 	$(environments) dev localstack runtime

@@ -1,0 +1,1 @@
+"""The clients that commands share: AWS, the deployed function, Kafka and Port."""

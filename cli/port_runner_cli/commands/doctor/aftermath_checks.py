@@ -1,0 +1,58 @@
+"""What was left over: records that were given up, and errors in the log."""
+
+import time
+from datetime import UTC, datetime
+
+from port_runner_cli.clients.aws import asking_aws, aws_client
+from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown
+from port_runner_cli.commands.doctor.scene import Scene
+from port_runner_cli.log_lines import FunctionLog, LogLine
+from port_runner_cli.output import COMMAND
+
+LOOK_BACK_SECONDS = 24 * 3600
+SHOWN_ERRORS = 3
+DEPTHS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+# Of CloudWatch's terms one must stand in a line; which of those lines are errors is looked at here.
+PATTERN = '?ERROR ?CRITICAL ?Traceback ?"Task timed out" ?"Runtime."'
+
+
+def failure_queue(scene: Scene) -> Finding:
+    """The failure queue is empty."""
+    url = scene.function.environment.get("FAILURE_QUEUE_URL")
+    if not url:
+        return unknown("the function has no failure queue: of what it gives up only the log tells")
+    with asking_aws(f"The queue {url} cannot be read"):
+        found = aws_client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=list(DEPTHS))["Attributes"]
+    depth = sum(int(found.get(name, 0)) for name in DEPTHS)
+    if depth:
+        return bad(
+            f"it keeps {depth} message{'s' if depth > 1 else ''}",
+            f"`{COMMAND} failures list` shows them, `{COMMAND} failures resend` sends them again.",
+        )
+    return good("it is empty")
+
+
+def errors(scene: Scene) -> Finding:
+    """The function logged no error of late."""
+    log = FunctionLog(scene.function)
+    since = int((time.time() - LOOK_BACK_SECONDS) * 1000)
+    found = log.find(PATTERN, since, lambda line: line.is_error)
+    if not found:
+        return good(f"{log.group} has none of the last {LOOK_BACK_SECONDS // 3600} h")
+    last = "; ".join(_told(line) for line in found[-SHOWN_ERRORS:])
+    return bad(
+        f"{len(found)} in the last {LOOK_BACK_SECONDS // 3600} h. The last: {last}",
+        f"`{COMMAND} tail RUN_ID` shows all about a run; {log.group} has the rest.",
+    )
+
+
+def _told(line: LogLine) -> str:
+    moment = datetime.fromtimestamp(line.at / 1000, UTC).strftime("%H:%M:%S")
+    error = line.fields.get("error")
+    parts = (
+        line.event,
+        line.fields.get("run_id"),
+        line.fields.get("reason"),
+        error.get("type") if isinstance(error, dict) else None,
+    )
+    return " ".join([moment, *(str(part) for part in parts if part)])

@@ -1,0 +1,104 @@
+"""The event source mapping: whether it polls, and what it lets pass."""
+
+from port_runner_cli.clients.aws import asking_aws, aws_client
+from port_runner_cli.commands.doctor.finding import Finding, bad, good, refused, unknown
+from port_runner_cli.commands.doctor.pattern import passes
+from port_runner_cli.commands.doctor.scene import Scene
+from port_runner_cli.output import COMMAND
+
+GOOD_RESULTS = ("OK", "No records processed")
+# Words of AWS and of its poller in what went wrong, and what to do.
+# https://docs.aws.amazon.com/lambda/latest/dg/with-kafka-troubleshoot.html
+RESULT_ADVICE = {
+    "Function call failed": "The function does not take the batch: see its errors below.",
+    "AUTHN": "The brokers refuse the login: see Kafka below.",
+    "authentication failed": "The brokers refuse the login: see Kafka below.",
+    "failed to authenticate server": "The brokers' certificate is not trusted: see Kafka below.",
+    "AUTHZ": "The user may not read the topic or the group: see Kafka below.",
+    "Connection error": "The brokers cannot be reached: see Kafka below.",
+    "secret": "The mapping's secret cannot be used: see the role above, and Kafka's secrets below.",
+    "CONFIG_NOT_VALID": "Correct what it names in Terraform.",
+}
+
+
+def mapping(scene: Scene) -> Finding:
+    """There is a mapping."""
+    if error := scene.trouble("mapping"):
+        return refused(error)
+    others = [each.topic for each in scene.mappings if each is not scene.mapping]
+    beside = f"; there are others, for {', '.join(others)}: examine them with --topic" if others else ""
+    return good(f"{scene.mapping.uuid} reads {scene.mapping.topic}{beside}")
+
+
+def state(scene: Scene) -> Finding:
+    """It is enabled."""
+    content = scene.mapping.content
+    current, reason = content.get("State"), content.get("StateTransitionReason")
+    said = f"it is {current}{f' ({reason})' if reason else ''}"
+    if current == "Enabled":
+        return good(said)
+    if current in ("Creating", "Enabling", "Updating"):
+        return unknown(said, "That takes up to a few minutes. Look again.")
+    return bad(said, "Set event_source_mapping_enabled = true in Terraform.")
+
+
+def result(scene: Scene) -> Finding:
+    """Its last batch went well."""
+    said = scene.mapping.content.get("LastProcessingResult") or GOOD_RESULTS[1]
+    if said in GOOD_RESULTS:
+        return good(f"it says of its last batch: {said}")
+    advice = next((advice for words, advice in RESULT_ADVICE.items() if words in said), "")
+    return bad(f"it says: {said}", advice)
+
+
+def alone(scene: Scene) -> Finding:
+    """No other mapping reads the topic in its group, and takes part of the records."""
+    client = aws_client("lambda", scene.function.arn)
+    with asking_aws("The event source mappings cannot be listed"):
+        pages = client.get_paginator("list_event_source_mappings").paginate()
+        found = [each for page in pages for each in page["EventSourceMappings"]]
+    mine = scene.mapping
+    others = [
+        each["FunctionArn"].rpartition(":")[2]
+        for each in found
+        if each["UUID"] != mine.uuid
+        and each.get("State") != "Deleting"
+        and each.get("SelfManagedKafkaEventSourceConfig", {}).get("ConsumerGroupId") == mine.group
+    ]
+    if others:
+        return bad(
+            f"another mapping reads in the group {mine.group}, for the function {', '.join(others)}",
+            "Each gets a part of the records only. Remove it, or give it a group of its own.",
+        )
+    return good(f"no other mapping of this account and region reads in {mine.group}")
+
+
+def filters(scene: Scene) -> Finding:
+    """Its filter lets the messages of the actions pass."""
+    patterns = [each["Pattern"] for each in scene.mapping.content.get("FilterCriteria", {}).get("Filters", [])]
+    if not patterns:
+        return good("it has no filter")
+    samples = scene.recorded or {name: scene.sample(action) for name, action in scene.defined_actions.items()}
+    if not samples:
+        return unknown("there is no message to try its filter with", "Name a recorded one with --message.")
+    if held := [name for name, message in samples.items() if not passes(patterns, message)]:
+        return bad(
+            f"its filter holds back the messages of {', '.join(held)}: {' or '.join(patterns)}",
+            f"Name the actions in filter_actions in Terraform, or none; `{COMMAND} action-json` prints a payload that "
+            "passes.",
+        )
+    return good(f"its filter lets pass what it should: {', '.join(samples)}")
+
+
+def partial_responses(scene: Scene) -> Finding:
+    """The function returns single failures only to a mapping that reads them: to another they would be lost."""
+    takes = "ReportBatchItemFailures" in scene.mapping.content.get("FunctionResponseTypes", [])
+    gives = scene.function.environment.get("REPORT_BATCH_ITEM_FAILURES", "").strip().lower() == "true"
+    if gives and not takes:
+        return bad(
+            "the function returns the records that must come again, and the mapping does not read that: they are lost",
+            "Set report_batch_item_failures in Terraform, which sets both.",
+        )
+    if takes and not gives:
+        return good("the mapping reads single failures, and the function raises: whole batches come again")
+    return good(f"function and mapping agree: {'single records' if takes else 'whole batches'} come again")

@@ -1,0 +1,114 @@
+"""Port: its credentials, the organization, the actions."""
+
+import base64
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from port_runner_cli.commands.doctor.finding import Finding, bad, good, refused, unknown
+from port_runner_cli.commands.doctor.sample import RUN_ID
+from port_runner_cli.commands.doctor.scene import Check, Scene
+from port_runner_cli.clients.function import Json
+from port_runner_cli.output import COMMAND
+from port_runner import MessageError
+from port_runner.kafka import Record
+from port_runner.messages import NotOurs, read_message
+from port_runner.routing import route_for
+
+
+def credentials(scene: Scene) -> Finding:
+    """Port takes the credentials that the function has."""
+    if error := scene.trouble("port"):
+        return refused(error)
+    url = scene.port.connection.url
+    if scene.port.with_own:
+        return good(f"Port at {url} takes the function's credentials")
+    return unknown(
+        f"Port at {url} takes yours; those of the function cannot be read from here",
+        "Ask with AWS credentials that may read the function and the secret of its PORT_CREDENTIALS_SECRET_ARN.",
+    )
+
+
+def topic(scene: Scene) -> Finding:
+    """The topic is that of the organization: Port publishes to no other."""
+    if error := scene.trouble("organization_id"):
+        return refused(error)
+    organization, name = scene.organization_id, scene.mapping.topic
+    if name in (f"{organization}.runs", f"{organization}.change.log"):
+        return good(f"{name} is a topic of the organization {organization}")
+    return bad(
+        f"the mapping reads {name}, and the credentials are of the organization {organization}",
+        f'Set port_org_id = "{organization}", and no kafka_topic, in Terraform; or use the credentials of the other.',
+    )
+
+
+def group(scene: Scene) -> Finding:
+    """Port's brokers allow groups that begin with the organization's id, and the username."""
+    organization, name = scene.organization_id, scene.mapping.group
+    if name.startswith(f"{organization}."):
+        return good(f"{name} begins with the organization's id")
+    if not scene.trouble("user") and name == scene.user.get("username"):
+        return good(f"{name} is the username of the organization {organization}")
+    return bad(
+        f"the consumer group is {name}, and Port allows {organization}.ANYTHING and the username only",
+        f'Set kafka_consumer_group_id = "{organization}.NAME" in Terraform.',
+    )
+
+
+def actions(scene: Scene) -> Iterator[tuple[str, Check]]:
+    """A check for each action."""
+    if scene.trouble("action_names"):
+        yield "actions", handlers
+        return
+    for name in scene.action_names:
+        yield name, partial(action, name=name)
+
+
+def handlers(scene: Scene) -> Finding:
+    """The handlers here can be read: they say which actions there are to be."""
+    error = scene.trouble("runner")
+    return bad(error.message, "Or name the actions with --action.") if error else good("they can be imported")
+
+
+def action(scene: Scene, name: str) -> Finding:
+    """The action is there, is invoked over Kafka, and its messages are ones that a handler here takes."""
+    definition = scene.defined_actions.get(name)
+    if definition is None:
+        return bad(
+            f"Port has no action {name}",
+            f"Make it with `{COMMAND} action-json {name} --output FILE` and `{COMMAND} setup FILE`.",
+        )
+    method = definition.get("invocationMethod", {})
+    if method.get("type") != "KAFKA":
+        return bad(
+            f"it is invoked by {method.get('type')}",
+            f"Take the invocationMethod that `{COMMAND} action-json {name}` prints.",
+        )
+    return _message(scene, definition)
+
+
+def _message(scene: Scene, definition: Json) -> Finding:
+    advice = f"Take the payload that `{COMMAND} action-json {definition['identifier']}` prints."
+    if not definition["invocationMethod"].get("payload"):
+        return unknown("it has no payload, and what Port publishes then is not documented", advice)
+    try:
+        read = read_message(record_of(scene.sample(definition)), scene.runner.message_paths)
+    except MessageError as error:
+        return bad(f"of its messages {error.reason}, so its runs are never started and never end", advice)
+    if isinstance(read, NotOurs):
+        return bad(f"its messages are passed over: {read.reason}", advice)
+    if read.run_id != RUN_ID:
+        return bad(f"its messages name {read.run_id}, which is not their run", advice)
+    trigger = definition.get("trigger") or {}
+    action = read.action or str(definition["identifier"])
+    blueprint = read.blueprint or trigger.get("blueprintIdentifier")
+    if route_for(scene.runner.routes, action, read.operation, blueprint) is None:
+        return bad("no handler here takes its runs", f"`{COMMAND} check {definition['identifier']}` says why.")
+    return good("it is invoked over Kafka, and its messages name their run")
+
+
+def record_of(message: Any) -> Record:
+    """A message as a record of Kafka."""
+    value = base64.b64encode(json.dumps(message).encode()).decode()
+    return Record("runs", 0, 0, "runs-0", content={"value": value})

@@ -1,0 +1,1 @@
+"""`local`: a recorded message given to the handlers in this process."""

@@ -1,0 +1,180 @@
+"""`setup`: blueprints and actions in Port as JSON files have them. Safe to run again."""
+
+import difflib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import click
+
+from port_runner_cli.json_file import read_json
+from port_runner_cli.output import Output, SettingsError, output_option
+from port_runner_cli.clients.port import PortAccess, PortConnection, port_options
+
+DEFINITIONS = Path(__file__).parents[3] / "port"
+# What Port adds to a definition and does not take back.
+READ_ONLY = {"id", "createdAt", "createdBy", "updatedAt", "updatedBy"}
+
+Kind = Literal["blueprint", "action"]
+Outcome = Literal["unchanged", "created", "updated", "would be created", "would be updated"]
+# Prints a text in one of rich's styles.
+type Tell = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A blueprint or an action as a file has it."""
+
+    kind: Kind
+    content: dict[str, Any]
+    file: Path
+
+    @property
+    def identifier(self) -> str:
+        return str(self.content["identifier"])
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} {self.identifier}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a definition, and how it differed from what Port had; no lines where Port had nothing."""
+
+    definition: Definition
+    outcome: Outcome
+    difference: Sequence[str] = ()
+
+
+def read_definitions(paths: Sequence[Path] = (DEFINITIONS,)) -> list[Definition]:
+    """The definitions in files and in folders of *.json, blueprints first: actions refer to them.
+
+    Raises SettingsError.
+    """
+    files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    definitions = [_read_definition(file) for file in files]
+    return sorted(definitions, key=lambda definition: definition.kind == "action")
+
+
+def _read_definition(file: Path) -> Definition:
+    content = read_json(file)
+    if isinstance(content, dict) and isinstance(content.get("identifier"), str):
+        if "schema" in content:
+            return Definition("blueprint", content, file)
+        if "invocationMethod" in content:
+            return Definition("action", content, file)
+    raise SettingsError(
+        f"{file} is neither a blueprint nor an action: a blueprint has an identifier and a schema, "
+        "an action an identifier and an invocationMethod."
+    )
+
+
+def set_up(
+    port: PortConnection, definitions: Sequence[Definition], *, dry_run: bool = False, tell: Tell
+) -> list[Change]:
+    """Bring each definition into Port, telling of each what became of it and, before that, how it differed.
+
+    What a blueprint in Port has besides the file's stays: people add to their catalog. An action becomes
+    what the file says. Raises CommandFailed.
+    """
+    changes = []
+    for definition in definitions:
+        change = _set_up_one(port, definition, dry_run, tell)
+        tell(f"{definition.name}: {change.outcome}", "" if change.outcome == "unchanged" else "bold")
+        changes.append(change)
+    return changes
+
+
+def _set_up_one(port: PortConnection, definition: Definition, dry_run: bool, tell: Tell) -> Change:
+    collection = f"/{definition.kind}s"
+    path = f"{collection}/{quote(definition.identifier, safe='')}"
+    found = port.find(path, what=definition.name)
+    if found is None:
+        if not dry_run:
+            port.call("POST", collection, definition.content, what=definition.name)
+        return Change(definition, "would be created" if dry_run else "created")
+    current = {key: value for key, value in found[definition.kind].items() if key not in READ_ONLY}
+    wanted = wanted_definition(definition, current)
+    if wanted == current:
+        return Change(definition, "unchanged")
+    lines = difference(current, wanted, definition)
+    for line in lines:
+        tell(line, {"+": "green", "-": "red", "@": "cyan"}.get(line[0], ""))
+    if not dry_run:
+        body = wanted if definition.kind == "blueprint" else definition.content
+        port.call("PUT", path, body, what=definition.name)
+    return Change(definition, "would be updated" if dry_run else "updated", lines)
+
+
+def wanted_definition(definition: Definition, current: dict[str, Any]) -> dict[str, Any]:
+    """What Port would hold after an update; equal to `current` if there is nothing to do."""
+    if definition.kind == "blueprint":
+        return {**current, **_merged(current, definition.content)}
+    said = {key: value for key, value in current.items() if key in definition.content or value is not False}
+    unsaid = {key: value for key, value in current.items() if key not in said}
+    return {**_settled(definition.content, said), **unsaid}
+
+
+def _merged(theirs: Any, mine: Any) -> Any:
+    if not (isinstance(theirs, dict) and isinstance(mine, dict)):
+        return mine
+    return {**theirs, **{key: _merged(theirs.get(key), value) for key, value in mine.items()}}
+
+
+def _settled(mine: Any, theirs: Any) -> Any:
+    """`mine`, with what Port left out or put in for being empty as `theirs` has it."""
+    if not (isinstance(mine, dict) and isinstance(theirs, dict)):
+        return mine
+    settled = {
+        # A payload is the user's own document: there, empty is not the same as absent.
+        key: value if key == "payload" else _settled(value, theirs.get(key))
+        for key, value in mine.items()
+        if key in theirs or not _empty(value)
+    }
+    return {**settled, **{key: value for key, value in theirs.items() if key not in mine and _empty(value)}}
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value == {} or value == []
+
+
+def difference(current: dict[str, Any], wanted: dict[str, Any], definition: Definition) -> list[str]:
+    """What an update changes, as the lines of a unified diff."""
+
+    def lines(content: dict[str, Any]) -> list[str]:
+        return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+
+    names = (f"{definition.name} in Port", str(definition.file))
+    return list(difflib.unified_diff(lines(current), lines(wanted), *names, lineterm=""))
+
+
+@click.command()
+@click.argument("definitions", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@port_options
+@output_option
+def setup(definitions: tuple[Path, ...], dry_run: bool, access: PortAccess, output: Output) -> None:
+    """Create or update blueprints and actions in Port.
+
+    DEFINITIONS are JSON files, or folders of them; without any, those of port are taken. Before something
+    that exists is changed, the difference is shown. It is safe to run this again.
+    """
+    found = read_definitions(definitions or (DEFINITIONS,))
+    with access.connect() as port:
+        output.say(f"Port at {port.url}")
+        changes = set_up(port, found, dry_run=dry_run, tell=output.say)
+    output.document(
+        [
+            {
+                "kind": change.definition.kind,
+                "identifier": change.definition.identifier,
+                "outcome": change.outcome,
+                "difference": list(change.difference),
+            }
+            for change in changes
+        ]
+    )

@@ -1,0 +1,143 @@
+"""Lines of the function's log: found in CloudWatch, and made readable."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.text import Text
+
+from port_runner_cli.clients.aws import asking_aws, aws_client
+from port_runner_cli.clients.function import Function
+from port_runner_cli.output import printable
+
+STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
+# What stands first on every line, in the heading above it, or below.
+SHOWN_ELSEWHERE = (
+    "timestamp",
+    "level",
+    "event",
+    "run_id",
+    "request_id",
+    "action",
+    "topic",
+    "partition",
+    "offset",
+    "error",
+)
+# What Lambda writes itself where nothing is wrong.
+PLATFORM = ("INIT_START ", "START ", "END ", "REPORT ")
+# What it writes where the process could not go on, and Python before the runner is there.
+PLATFORM_ERRORS = re.compile(r"Task timed out|Runtime\.[A-Z]\w+|Runtime exited|^\[ERROR\]|^Traceback ")
+
+type Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line; `at` is milliseconds of the epoch. Of what is no line of the runner's, `event` is the whole text."""
+
+    at: int
+    event: str
+    level: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
+    stream: str = ""
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it says that something went wrong: the runner's own word, or Lambda's about the process."""
+        return self.level in ("ERROR", "CRITICAL") or (
+            not self.level and PLATFORM_ERRORS.search(self.event) is not None
+        )
+
+    @property
+    def document(self) -> Json:
+        if not self.level:
+            return {"timestamp": _moment(self.at), "text": self.event}
+        return {"timestamp": _moment(self.at), "level": self.level, "event": self.event, **self.fields}
+
+
+def read_line(text: str, at: int, *, id: str = "", stream: str = "") -> LogLine | None:
+    """A line of the log; None for a metric, which is not for people."""
+    text = text.rstrip()
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return LogLine(at, text, id=id, stream=stream) if text else None
+    if not isinstance(content, dict):
+        return LogLine(at, text, id=id, stream=stream)
+    if "_aws" in content:
+        return None
+    if not (isinstance(content.get("event"), str) and isinstance(content.get("level"), str)):
+        return LogLine(at, text, id=id, stream=stream)
+    fields = {name: value for name, value in content.items() if name not in ("timestamp", "level", "event")}
+    return LogLine(at, content["event"], content["level"], fields, id, stream)
+
+
+class FunctionLog:
+    """A function's log in CloudWatch, all streams together."""
+
+    def __init__(self, function: Function) -> None:
+        self.group = function.log_group
+        self._client = aws_client("logs", function.arn)
+
+    def find(self, pattern: str, since: int, fits: Callable[[LogLine], bool]) -> list[LogLine]:
+        """The lines since a moment (milliseconds) that match CloudWatch's pattern and fit, oldest first.
+
+        `fits` has the last word, for an emulator may ignore the pattern. Raises CommandFailed.
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
+        """
+        with asking_aws(f"The log group {self.group} cannot be read"):
+            pages = self._client.get_paginator("filter_log_events").paginate(
+                logGroupName=self.group, startTime=max(0, since), filterPattern=pattern
+            )
+            found = [line for page in pages for line in _lines(page)]
+        return sorted((line for line in found if fits(line)), key=lambda line: line.at)
+
+
+def _lines(page: Json) -> Iterator[LogLine]:
+    for event in page["events"]:
+        line = read_line(event["message"], event["timestamp"], id=event["eventId"], stream=event["logStreamName"])
+        if line is not None:
+            yield line
+
+
+def rendered(line: LogLine, *, with_error: bool = True) -> Text:
+    """A line as people read it: time, level, event, fields; an error with its frames below, if it is wanted."""
+    moment = datetime.fromtimestamp(line.at / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+    if not line.level:
+        style = "dim" if line.event.startswith(PLATFORM) else "red"
+        return Text(f"{moment}  {printable(line.event).replace('\t', '  ')}", style)
+    text = Text(f"{moment}  ", "dim")
+    text.append(f"{line.level:<8} {printable(line.event)}", STYLES.get(line.level, "not dim"))
+    for name, value in line.fields.items():
+        if name not in SHOWN_ELSEWHERE:
+            text.append(f"  {name}=", "dim")
+            text.append(printable(_shown(value)), "not dim")
+    if with_error and isinstance(error := line.fields.get("error"), dict):
+        for each in _error_lines(error):
+            text.append(f"\n{'':14}{printable(each)}", STYLES["ERROR"])
+    return text
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _error_lines(error: Mapping[str, Any]) -> Iterator[str]:
+    yield str(error.get("type"))
+    for frame in error.get("frames") or ():
+        yield f"  {frame}"
+    if isinstance(cause := error.get("cause"), dict):
+        first, *rest = _error_lines(cause)
+        yield f"caused by {first}"
+        yield from rest
+    for each in error.get("errors") or ():
+        yield from _error_lines(each)
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
