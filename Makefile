@@ -3,7 +3,7 @@
 ARCHITECTURE ?= x86_64
 
 environments = @python=$$(scripts/find-python) && "$$python" scripts/environments.py
-python = PYTHONPATH=lambda:cli:sandbox:tests:scripts .venv/bin/python
+python = .venv/bin/python
 # One after the other where make is too old to keep the outputs of several apart.
 side_by_side = $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=target)
 
@@ -14,7 +14,7 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s%s\n", $$1, $$2 }' Makefile
 
 demo: environments package ## watch one run travel from Port through Kafka and Lambda and back (OPTIONS=--stay)
-	@$(python) scripts/demo.py $(OPTIONS)
+	@$(python) -m scripts.demo $(OPTIONS)
 
 setup-port: ## create or update blueprint and action in Port (OPTIONS=--dry-run shows the difference only)
 	@scripts/port-runner setup $(OPTIONS)
@@ -36,8 +36,9 @@ lint: development ## ruff, mypy, terraform fmt and validate, the module's tables
 	.venv/bin/ruff check lambda cli sandbox scripts tests
 	.venv/bin/ruff format --check lambda cli sandbox scripts tests
 	.venv/bin/mypy
-	@$(python) -m port_runner_sandbox.terraform lint
-	@$(python) scripts/terraform_docs.py --check
+	.venv/bin/lint-imports
+	@$(python) -m scripts.terraform_checks lint
+	@$(python) -m scripts.terraform_docs --check
 	.venv/bin/actionlint -shellcheck= -pyflakes=
 	.venv/bin/zizmor --offline --quiet .github/workflows
 
@@ -48,7 +49,7 @@ test-unit: unit-environments ## unit tests
 	@$(python) -m pytest tests/unit --numprocesses=auto --dist=loadfile
 
 test-terraform: development package ## the module's own tests
-	@$(python) -m port_runner_sandbox.terraform test
+	@$(python) -m scripts.terraform_checks test
 
 test-integration: environments package ## the module, applied to the local stack, and runs end to end
 	@$(python) -m pytest tests/integration
@@ -58,13 +59,13 @@ checkov: ## look for unsafe settings in terraform/ (the pipeline runs it beside 
 	.venv-checkov/bin/checkov --directory terraform --framework terraform --skip-download --compact --quiet
 
 bench: unit-environments package ## measure cold start, runs, batches, decoding and memory (OPTIONS=--help says more)
-	@$(python) -m bench $(OPTIONS)
+	@$(python) -m scripts.bench $(OPTIONS)
 
 package: development ## build dist/function.zip and dist/layer-x86_64.zip (ARCHITECTURE=arm64 or all)
-	@$(python) scripts/package.py --architecture $(ARCHITECTURE)
+	@$(python) -m scripts.package --architecture $(ARCHITECTURE)
 
 docs: development ## write the tables of terraform/README.md
-	@$(python) scripts/terraform_docs.py
+	@$(python) -m scripts.terraform_docs
 
 format: development ## let ruff and terraform put the code in order
 	.venv/bin/ruff check --fix lambda cli sandbox scripts tests

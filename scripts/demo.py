@@ -25,13 +25,13 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from port_runner_cli.clients.port import PortConnection
+from port_runner_cli.commands.setup import read_definitions, set_up
+from port_runner_cli.output import CommandFailed
 from port_runner_sandbox import NoLocalStack, ProcessFailed, Stack, local_stack
 from port_runner_sandbox.fake_port import FakePort, Received
 from port_runner_sandbox.localstack import running_localstack
 from port_runner_sandbox.terraform import Terraform, TerraformError
-from port_runner_cli.output import CommandFailed
-from port_runner_cli.clients.port import PortConnection
-from port_runner_cli.commands.setup import read_definitions, set_up
 
 ROOT_MODULE = Path(__file__).parents[1] / "terraform" / "examples" / "basic"
 INPUTS = {"title": "My first VM", "cpu": 2, "memory": 4, "storage": 50, "region": "eu-west-1"}

@@ -12,6 +12,7 @@ import hashlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,15 +37,20 @@ class Environment(NamedTuple):
     # Bytecode is compiled ahead where all of it is used. Of LocalStack's 11,000 files and checkov's little is:
     # what is imported gets compiled then.
     compile_bytecode: bool
+    # The project is installed in place: its modules are imported from the tree, and its entry points are known.
+    holds_project: bool
 
 
 ENVIRONMENTS = {
-    "dev": Environment(".venv", "requirements/dev.txt", compile_bytecode=True),
-    "localstack": Environment(".venv-localstack", "requirements/localstack.txt", compile_bytecode=False),
-    "runtime": Environment(".venv-runtime", "requirements/runtime.txt", compile_bytecode=True),
-    "checkov": Environment(".venv-checkov", "requirements/checkov.txt", compile_bytecode=False),
+    "dev": Environment(".venv", "requirements/dev.txt", compile_bytecode=True, holds_project=True),
+    "localstack": Environment(
+        ".venv-localstack", "requirements/localstack.txt", compile_bytecode=False, holds_project=True
+    ),
+    "runtime": Environment(".venv-runtime", "requirements/runtime.txt", compile_bytecode=True, holds_project=False),
+    "checkov": Environment(".venv-checkov", "requirements/checkov.txt", compile_bytecode=False, holds_project=False),
 }
 INSTALLER = "requirements/uv.txt"
+PROJECT = "pyproject.toml"
 
 
 class InstallationError(Exception):
@@ -75,7 +81,8 @@ def _stamp(root: Path, environment: Environment) -> Path:
 
 
 def _state(root: Path, environment: Environment, python: Path) -> str:
-    digest = hashlib.sha256((root / INSTALLER).read_bytes() + (root / environment.requirements).read_bytes())
+    files = [INSTALLER, environment.requirements, *([PROJECT] if environment.holds_project else [])]
+    digest = hashlib.sha256(b"".join((root / file).read_bytes() for file in files))
     return f"{_foundation(root, environment, python)}{digest.hexdigest()}\n"
 
 
@@ -119,6 +126,8 @@ def _install(root: Path, environments: list[Environment], python: Path, lock: in
             if process.returncode:
                 failures.append(_failure(environment.requirements, environment.directory, output))
             else:
+                if environment.holds_project:
+                    _install_project(root, environment, lock)
                 _stamp(root, environment).write_text(_state(root, environment, python))
                 print(f"{environment.directory} is ready", flush=True)
     finally:
@@ -150,6 +159,27 @@ def _prepare(root: Path, environment: Environment, python: Path, lock: int) -> N
         _run(command, INSTALLER, environment.directory, lock)
 
 
+def _install_project(root: Path, environment: Environment, lock: int) -> None:
+    """Install the project in place. The environment for development, which comes first, has what builds it."""
+    development = root / ENVIRONMENTS["dev"].directory
+    with tempfile.TemporaryDirectory() as directory:
+        build = [str(development / "bin/python"), "-m", "hatchling", "build", "-t", "wheel:editable", "-d", directory]
+        _run(build, PROJECT, environment.directory, lock, root)
+        [wheel] = Path(directory).glob("*.whl")
+        python = str(root / environment.directory / "bin/python")
+        install = [
+            str(development / "bin/uv"),
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--python",
+            python,
+            str(wheel),
+        ]
+        _run(install, PROJECT, environment.directory, lock, root)
+
+
 def _sync(root: Path, environment: Environment) -> list[str]:
     uv = str(root / ENVIRONMENTS["dev"].directory / "bin/uv")
     python = str(root / environment.directory / "bin/python")
@@ -158,8 +188,8 @@ def _sync(root: Path, environment: Environment) -> list[str]:
     return [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, *compiled, requirements]
 
 
-def _run(command: list[str], what: str, directory: str, lock: int) -> None:
-    process = _start(command, lock)
+def _run(command: list[str], what: str, directory: str, lock: int, folder: Path | None = None) -> None:
+    process = _start(command, lock, folder)
     try:
         output, _ = process.communicate()
     finally:
@@ -170,10 +200,11 @@ def _run(command: list[str], what: str, directory: str, lock: int) -> None:
         raise InstallationError(_failure(what, directory, output))
 
 
-def _start(command: list[str], lock: int) -> subprocess.Popen[str]:
+def _start(command: list[str], lock: int, folder: Path | None = None) -> subprocess.Popen[str]:
     # The child holds the lock too: should this process be killed, none takes its place before the child ends.
     return subprocess.Popen(
         command,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -8,10 +8,10 @@ from port_runner_cli.commands.doctor.command import doctor
 from port_runner_cli.commands.failures import failures
 from port_runner_cli.commands.kafka_secret import kafka_secret
 from port_runner_cli.commands.local.command import local
-from port_runner_cli.output import COMMAND, InOrder
 from port_runner_cli.commands.run import run
 from port_runner_cli.commands.setup import setup
 from port_runner_cli.commands.tail import tail
+from port_runner_cli.output import COMMAND, InOrder
 
 COMMANDS: list[click.Command] = [kafka_secret, action_json, setup, check, local, run, tail, failures, doctor]
 

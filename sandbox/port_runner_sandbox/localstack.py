@@ -13,7 +13,6 @@ from localstack_client.config import get_service_endpoint
 from port_runner_sandbox.processes import Process, free_port
 
 REPOSITORY = Path(__file__).parents[2]
-PLUGINS = Path(__file__).parents[1]
 RUNTIMES = {"python3.13": REPOSITORY / ".venv-runtime" / "bin" / "python"}
 PYTHON = REPOSITORY / ".venv-localstack" / "bin" / "python"
 
@@ -97,8 +96,6 @@ def _environment(home: Path, function_logs: Path, port: int) -> dict[str, str]:
         "DISABLE_EVENTS": "1",
         "DNS_ADDRESS": "0",
         "EAGER_SERVICE_LOADING": "0",
-        # The plugins' entry points are found on the path: nothing has to be installed.
-        "PYTHONPATH": str(PLUGINS),
         "LAMBDA_RUNTIME_EXECUTOR": "local-process",
         # The poller itself waits for records.
         "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0",

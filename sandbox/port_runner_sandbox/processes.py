@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-WATCHER = Path(__file__).parent / "plugin" / "localstack_plugin" / "watcher.py"
+WATCHER = Path(__file__).parents[1] / "localstack_plugin" / "watcher.py"
 
 
 class ProcessFailed(Exception):

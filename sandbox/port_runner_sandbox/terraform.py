@@ -1,10 +1,5 @@
-"""Terraform, on a copy of the module and with the AWS provider from wherever this machine has it.
+"""Terraform, on a copy of the module and with the AWS provider from wherever this machine has it."""
 
-`python -m port_runner_sandbox.terraform lint` checks format and validity, `python -m port_runner_sandbox.terraform test` runs the
-module's own tests.
-"""
-
-import argparse
 import fcntl
 import json
 import os
@@ -12,9 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,11 +75,11 @@ class Terraform:
         self.root_module = self._module_copy / root_module.resolve().relative_to(module.resolve())
         self.log = directory / "terraform.log"
         self._progress = progress
-        self._environment = _own_environment() | cli_configuration(directory) | dict(environment)
+        self._environment = own_environment() | cli_configuration(directory) | dict(environment)
 
     def init(self) -> None:
         """Install the provider."""
-        _require_terraform(self._environment)
+        require_terraform(self._environment)
         try:
             with _alone_in(self._environment.get("TF_PLUGIN_CACHE_DIR")):
                 self._run("init", "-input=false", "-no-color")
@@ -245,7 +237,7 @@ def _is_mirror(folder: Path) -> bool:
         return False
 
 
-def _own_environment() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "AWS_"))}
     return kept | {
         "AWS_CONFIG_FILE": os.devnull,
@@ -280,7 +272,7 @@ def _alone_in(cache: str | None) -> Iterator[None]:
         yield
 
 
-def _require_terraform(environment: Mapping[str, str]) -> None:
+def require_terraform(environment: Mapping[str, str]) -> None:
     oldest = ".".join(map(str, OLDEST_TERRAFORM))
     advice = f"Install Terraform {oldest} or newer: https://developer.hashicorp.com/terraform/install"
     try:
@@ -308,54 +300,3 @@ def _errors(text: str) -> str:
     """The errors of Terraform's output, without the plan that may stand before them."""
     _, mark, errors = text.partition("Error: ")
     return (mark + errors if mark else text).strip()
-
-
-@contextmanager
-def _terraform(root_module: Path, progress: Callable[[str], None]) -> Iterator[Terraform]:
-    with tempfile.TemporaryDirectory(prefix="terraform-") as directory:
-        terraform = Terraform(root_module, Path(directory), {}, progress=progress)
-        terraform.init()
-        yield terraform
-
-
-def lint(progress: Callable[[str], None]) -> None:
-    """Check the format of all files and the validity of each example, and so of the module that it calls."""
-    _require_terraform(_own_environment())
-    command = ["terraform", "fmt", "-check", "-recursive", "-diff", str(MODULE)]
-    answer = subprocess.run(command, env=_own_environment(), capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise TerraformError(
-            f"Run `terraform fmt -recursive terraform`. What it will change:\n{answer.stdout}{answer.stderr}"
-        )
-    progress("formatted")
-    for example in sorted(path.parent for path in MODULE.glob("examples/*/versions.tf")):
-        with _terraform(example, lambda line: None) as terraform:
-            terraform.validate()
-        progress(f"{example.relative_to(MODULE)} valid")
-
-
-def test(progress: Callable[[str], None]) -> None:
-    """Run the module's own tests."""
-    with _terraform(MODULE, progress) as terraform:
-        terraform.test()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Check the Terraform module.")
-    parser.add_argument("command", choices=["lint", "test"])
-    command = {"lint": lint, "test": test}[parser.parse_args(arguments).command]
-    started = time.monotonic()
-    try:
-        command(lambda line: print(f"  {line}", flush=True))
-    except TerraformError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"terraform {command.__name__}: {time.monotonic() - started:.0f} s")
-    return 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)

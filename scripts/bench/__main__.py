@@ -17,9 +17,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.ground import NotMeasured, ground, unpacked
-from bench.measurements import MEASUREMENTS, QUICK, Row, Sizes
 from port_runner_sandbox import ProcessFailed
+from scripts.bench.ground import NotMeasured, ground, unpacked
+from scripts.bench.measurements import MEASUREMENTS, QUICK, Row, Sizes
 
 HEADINGS = ("", "against", "its figure", "ours", "ratio", "aim")
 TEXTS = 2

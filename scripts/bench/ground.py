@@ -14,9 +14,9 @@ from typing import Any
 
 import certifi
 
-from bench.slow_port import COUNTS, CREDENTIALS
 from port_runner_sandbox.certificates import make_certificates
 from port_runner_sandbox.processes import Process
+from scripts.bench.slow_port import COUNTS, CREDENTIALS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -51,7 +51,7 @@ class Ground:
         environment = self._environment(self.far if far else self.near, secret=False)
         if tracing:
             environment["PYTHONTRACEMALLOC"] = "1"
-        return _result_of(["-m", "bench.measured", case], environment, json.dumps(arguments))
+        return _result_of(["-m", "scripts.bench.measured", case], environment, json.dumps(arguments))
 
     def _environment(self, port_url: str, *, secret: bool) -> dict[str, str]:
         credentials = {f"PORT_{name.upper()}": value for name, value in CREDENTIALS.items()}
@@ -68,7 +68,7 @@ class Ground:
             }
         return {
             "PATH": os.defpath,
-            "PYTHONPATH": os.pathsep.join(map(str, [*self.import_path, HERE.parent])),
+            "PYTHONPATH": os.pathsep.join(map(str, [*self.import_path, ROOT])),
             "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk is read-only: what the zips do not hold is compiled anew
             "PORT_API_URL": port_url,
             "COUNTS_URL": self.near + COUNTS,

@@ -1,6 +1,6 @@
 """What is measured inside a process of the function; see ``CASES``.
 
-usage: python -m bench.measured CASE < ARGUMENTS    the arguments are one JSON object, and so is the result
+usage: python -m scripts.bench.measured CASE < ARGUMENTS    the arguments are one JSON object, and so is the result
 """
 
 import base64
@@ -20,11 +20,11 @@ from typing import Any
 import requests
 
 import lambda_function
-from bench import plain_handler
 from port_runner import ActionRouter, ActionRun, MessagePaths, Secret, Success
 from port_runner.kafka import records_of
 from port_runner.messages import read_message
 from port_runner.testing import LambdaContext, kafka_event, run_message
+from scripts.bench import plain_handler
 
 INPUTS = {"cpu": 2, "memory": 4, "storage": 50, "region": "eu-west-1"}
 SECONDS = 600.0

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.ground import ROOT, Ground
 from port_runner.testing import kafka_event, run_message
+from scripts.bench.ground import ROOT, Ground
 
 MEGABYTE = 1024 * 1024
 PLAIN = "plain handler"

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from port_runner_cli.clients.port import PortConnection
+from port_runner_cli.commands.setup import read_definitions, set_up
 from port_runner_sandbox import Stack, local_stack
-from module_under_test import ROOT, Deployment, deployed
-from operate.port import PortConnection
-from operate.setup import read_definitions, set_up
+from tests.support.module_under_test import Deployment, deployed
+from tests.support.project import ROOT
 
 LAYER = ROOT / "dist" / "layer-x86_64.zip"
 LOGS = pytest.StashKey[Path]()

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from example_lives import (
+from port_runner_cli.clients.port import PortConnection
+from port_runner_sandbox import Stack
+from port_runner_sandbox.terraform import MODULE
+from tests.support.example_lives import (
     CHANGE_LOG,
     CREDENTIALS,
     FUNCTION,
@@ -34,10 +37,7 @@ from example_lives import (
     enterprise,
     pipeline,
 )
-from port_runner_sandbox import Stack
-from port_runner_sandbox.terraform import MODULE
-from module_under_test import Deployment
-from operate.port import PortConnection
+from tests.support.module_under_test import Deployment
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from port_runner_sandbox import NoLocalStack, ProcessFailed, Stack, local_stack
 from port_runner_sandbox.certificates import make_certificates
 from port_runner_sandbox.processes import Process, free_port
 
-ROOT = Path(__file__).parents[2]
 ROLE = "arn:aws:iam::000000000000:role/local-stack-tests"
 
 # Writes down every event it gets, by topic, then does what the topic's instructions say.

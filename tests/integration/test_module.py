@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from function_under_test import event_file
 from port_runner_sandbox.terraform import Plan
-from module_under_test import INPUTS, Deployment
+from tests.support.function_under_test import event_file
+from tests.support.module_under_test import INPUTS, Deployment
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from module_under_test import INPUTS, Deployment, new_run_id
-from operate.__main__ import main
 from port_runner.testing import run_message
+from port_runner_cli.__main__ import main
+from tests.support.module_under_test import INPUTS, Deployment, new_run_id
 
 
 def run(deployment: Deployment, *arguments: str, **access: str) -> Result:

@@ -7,10 +7,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from function_under_test import event_file
-from port_runner_sandbox.fake_port import FakePort
-from module_under_test import ENDED, INPUTS, PATIENCE_SECONDS, WORK_SECONDS, Deployment, new_run_id
 from port_runner.testing import run_message
+from port_runner_sandbox.fake_port import FakePort
+from tests.support.function_under_test import event_file
+from tests.support.module_under_test import ENDED, INPUTS, PATIENCE_SECONDS, WORK_SECONDS, Deployment, new_run_id
 
 # Sends a client away for longer than an invocation lasts: it gives up at once.
 COME_BACK_LATER: dict[str, Any] = {"status": 503, "headers": {"Retry-After": "600"}}

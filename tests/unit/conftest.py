@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from fake_lambda import REGION, FakeLambda
-from function_under_test import ROOT, Function
-from port_runner_sandbox.fake_port import FakePort
 from port_runner import logs
+from port_runner_sandbox.fake_port import FakePort
+from tests.support.fake_lambda import REGION, FakeLambda
+from tests.support.function_under_test import Function
+from tests.support.project import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,10 @@
 import re
 from dataclasses import fields
 
-from function_under_test import ROOT
 from handlers.vm import CreateVm, create_vm
 from port_runner.settings import Settings
 from port_runner.testing import run_of
+from tests.support.project import ROOT
 
 README = (ROOT / "README.md").read_text()
 

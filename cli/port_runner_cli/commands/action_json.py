@@ -12,11 +12,11 @@ from typing import Any, Literal, Union
 
 import click
 
-from port_runner_cli.output import CommandFailed, SettingsError
-from port_runner_cli.routes import load_runner
 from port_runner import Secret
 from port_runner.routing import Route
 from port_runner.secret_inputs import AES256_GCM
+from port_runner_cli.output import CommandFailed, SettingsError
+from port_runner_cli.project import load_runner
 
 type Json = dict[str, Any]
 

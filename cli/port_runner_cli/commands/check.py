@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from port_runner_cli.commands.action_json import DeclaredInput, Json, declared_inputs
-from port_runner_cli.output import COMMAND, CommandFailed, Output, output_option
-from port_runner_cli.clients.port import PortAccess, PortConnection, port_options
-from port_runner_cli.routes import load_runner
-from port_runner_cli.commands.setup import read_definitions
 from port_runner import MessagePaths
 from port_runner.routing import Route, route_for
+from port_runner_cli.clients.port import PortAccess, PortConnection, port_options
+from port_runner_cli.commands.action_json import DeclaredInput, Json, declared_inputs
+from port_runner_cli.commands.setup import read_definitions
+from port_runner_cli.output import COMMAND, CommandFailed, Output, output_option
+from port_runner_cli.project import load_runner
 
 PEOPLE_SAY = {
     "string": "text",

@@ -14,6 +14,11 @@ import click
 from rich import box
 from rich.table import Table
 
+from port_runner import MessageError, MessagePaths
+from port_runner.changes import CHANGE_LOG, read_change
+from port_runner.kafka import Record
+from port_runner.messages import Invocation, NotOurs, parsed, read_message
+from port_runner.secret_inputs import without_secrets
 from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.clients.function import (
     Answer,
@@ -26,12 +31,7 @@ from port_runner_cli.clients.function import (
 )
 from port_runner_cli.clients.kafka import KafkaMapping, event_of, read_records
 from port_runner_cli.output import COMMAND, CommandFailed, InOrder, Output, SettingsError, output_option
-from port_runner_cli.routes import load_runner
-from port_runner import MessageError, MessagePaths
-from port_runner.changes import CHANGE_LOG, read_change
-from port_runner.kafka import Record
-from port_runner.messages import Invocation, NotOurs, parsed, read_message
-from port_runner.secret_inputs import without_secrets
+from port_runner_cli.project import load_runner
 
 # How long a message stays hidden should this process be killed; otherwise it is given back at the end.
 HIDDEN_SECONDS = 120

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import click
 
 from port_runner_cli.clients.aws import asking_aws, aws_client
-from port_runner_cli.output import CommandFailed, Output, SettingsError, output_option
 from port_runner_cli.clients.port import PortAccess, PortConnection, port_options
+from port_runner_cli.output import CommandFailed, Output, SettingsError, output_option
 
 NO_SUCH_SECRET = "ResourceNotFoundException"
 SUFFIX = ".tfvars.json"

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import click
 
-from port_runner_cli.output import COMMAND, INTERRUPTED, CommandFailed, Output, SettingsError, output_option
 from port_runner_cli.clients.port import PortAccess, PortConnection, PortRefused, PortUnavailable, port_options
+from port_runner_cli.output import COMMAND, INTERRUPTED, CommandFailed, Output, SettingsError, output_option
 
 type Json = dict[str, Any]
 

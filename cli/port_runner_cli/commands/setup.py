@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import click
 
+from port_runner_cli.clients.port import PortAccess, PortConnection, port_options
 from port_runner_cli.json_file import read_json
 from port_runner_cli.output import Output, SettingsError, output_option
-from port_runner_cli.clients.port import PortAccess, PortConnection, port_options
+from port_runner_cli.project import definitions_folder
 
-DEFINITIONS = Path(__file__).parents[3] / "port"
 # What Port adds to a definition and does not take back.
 READ_ONLY = {"id", "createdAt", "createdBy", "updatedAt", "updatedBy"}
 
@@ -50,12 +50,16 @@ class Change:
     difference: Sequence[str] = ()
 
 
-def read_definitions(paths: Sequence[Path] = (DEFINITIONS,)) -> list[Definition]:
-    """The definitions in files and in folders of *.json, blueprints first: actions refer to them.
+def read_definitions(paths: Sequence[Path] = ()) -> list[Definition]:
+    """Return the definitions in files and in folders of *.json, blueprints first: actions refer to them.
 
-    Raises SettingsError.
+    Without paths, take those of the project's port/. Raises SettingsError.
     """
-    files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    files = [
+        file
+        for path in paths or [definitions_folder()]
+        for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])
+    ]
     definitions = [_read_definition(file) for file in files]
     return sorted(definitions, key=lambda definition: definition.kind == "action")
 
@@ -160,10 +164,10 @@ def difference(current: dict[str, Any], wanted: dict[str, Any], definition: Defi
 def setup(definitions: tuple[Path, ...], dry_run: bool, access: PortAccess, output: Output) -> None:
     """Create or update blueprints and actions in Port.
 
-    DEFINITIONS are JSON files, or folders of them; without any, those of port are taken. Before something
+    DEFINITIONS are JSON files, or folders of them; without any, those of port/ are taken. Before something
     that exists is changed, the difference is shown. It is safe to run this again.
     """
-    found = read_definitions(definitions or (DEFINITIONS,))
+    found = read_definitions(definitions)
     with access.connect() as port:
         output.say(f"Port at {port.url}")
         changes = set_up(port, found, dry_run=dry_run, tell=output.say)

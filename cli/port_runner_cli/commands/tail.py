@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import click
 
-from port_runner_cli.duration import DURATION
+from port_runner.messages import RUN_ID
 from port_runner_cli.clients.function import function_option, read_function
+from port_runner_cli.duration import DURATION
 from port_runner_cli.log_lines import FunctionLog, LogLine, rendered
 from port_runner_cli.output import COMMAND, INTERRUPTED, CommandFailed, Output, output_option
-from port_runner.messages import RUN_ID
 
 POLL_SECONDS = 1.0
 # A line can be found some time after it was written.

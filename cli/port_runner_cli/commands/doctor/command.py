@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from port_runner_cli.clients.function import function_option
+from port_runner_cli.clients.port import PortAccess, port_options
 from port_runner_cli.commands.doctor import aftermath_checks, function_checks, kafka_checks, mapping_checks, port_checks
 from port_runner_cli.commands.doctor.finding import Finding, State, unknown
 from port_runner_cli.commands.doctor.scene import Check, Missing, Scene
-from port_runner_cli.clients.function import function_option
 from port_runner_cli.json_file import read_json
 from port_runner_cli.output import CommandFailed, Output, output_option
-from port_runner_cli.clients.port import PortAccess, port_options
 
 CHECKS: dict[str, list[tuple[str, Check]]] = {
     "Function": [

@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 
+from port_runner import ConfigurationError
+from port_runner.settings import Settings
 from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.commands.doctor.finding import Finding, bad, good, refused, unknown
 from port_runner_cli.commands.doctor.policy import trusts
 from port_runner_cli.commands.doctor.scene import Missing, Scene
 from port_runner_cli.output import CommandFailed
-from port_runner import ConfigurationError
-from port_runner.settings import Settings
 
 # https://docs.aws.amazon.com/lambda/latest/dg/with-kafka-configure.html
 LONGEST_TIMEOUT_SECONDS = 840

@@ -5,9 +5,16 @@ import ssl
 import time
 from contextlib import closing
 
+from port_runner_cli.clients.kafka import (
+    TIMEOUT_SECONDS,
+    KafkaFailed,
+    KafkaMapping,
+    SecretUnfit,
+    consumer_of,
+    read_records,
+)
 from port_runner_cli.commands.doctor.finding import Finding, bad, good, refused, unknown
 from port_runner_cli.commands.doctor.scene import Scene
-from port_runner_cli.clients.kafka import TIMEOUT_SECONDS, KafkaFailed, KafkaMapping, SecretUnfit, consumer_of, read_records
 from port_runner_cli.output import COMMAND
 
 CONNECT_SECONDS = 5.0

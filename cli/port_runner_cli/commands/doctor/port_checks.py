@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from port_runner_cli.commands.doctor.finding import Finding, bad, good, refused, unknown
-from port_runner_cli.commands.doctor.sample import RUN_ID
-from port_runner_cli.commands.doctor.scene import Check, Scene
-from port_runner_cli.clients.function import Json
-from port_runner_cli.output import COMMAND
 from port_runner import MessageError
 from port_runner.kafka import Record
 from port_runner.messages import NotOurs, read_message
 from port_runner.routing import route_for
+from port_runner_cli.clients.function import Json
+from port_runner_cli.commands.doctor.finding import Finding, bad, good, refused, unknown
+from port_runner_cli.commands.doctor.sample import RUN_ID
+from port_runner_cli.commands.doctor.scene import Check, Scene
+from port_runner_cli.output import COMMAND
 
 
 def credentials(scene: Scene) -> Finding:

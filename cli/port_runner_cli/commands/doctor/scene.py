@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any, Self, overload
 from urllib.parse import quote
 
+from port_runner import Runner
 from port_runner_cli.clients.aws import asking_aws, aws_client
+from port_runner_cli.clients.function import Function, Json, read_function, read_mappings
+from port_runner_cli.clients.kafka import KafkaMapping, consumer_of
+from port_runner_cli.clients.port import DEFAULT_URL, PortAccess, PortConnection
 from port_runner_cli.commands.doctor.finding import Finding, NotCheckable, is_denied
 from port_runner_cli.commands.doctor.policy import Policies
 from port_runner_cli.commands.doctor.sample import sample_message
-from port_runner_cli.clients.function import Function, Json, read_function, read_mappings
-from port_runner_cli.clients.kafka import KafkaMapping, consumer_of
 from port_runner_cli.output import CommandFailed, SettingsError
-from port_runner_cli.clients.port import DEFAULT_URL, PortAccess, PortConnection
-from port_runner_cli.routes import load_runner
-from port_runner import Runner
+from port_runner_cli.project import load_runner
 
 type Check = Callable[[Scene], Finding]
 

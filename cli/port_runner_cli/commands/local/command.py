@@ -20,13 +20,12 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
+from port_runner_cli.clients.port import PortAccess, port_options
+from port_runner_cli.commands.local.target import fake_target, real_target
 from port_runner_cli.json_file import read_json
 from port_runner_cli.log_lines import LogLine, read_line, rendered
 from port_runner_cli.output import INTERRUPTED, CommandFailed, Output, SettingsError, output_option
-from port_runner_cli.clients.port import PortAccess, port_options
-from port_runner_cli.routes import ENTRY_POINT, SOURCES
-from port_runner_cli.commands.setup import DEFINITIONS
-from port_runner_cli.commands.local.target import fake_target, real_target
+from port_runner_cli.project import ENTRY_POINT, definitions_folder, sources
 
 LOGGER = "port_runner"
 # Long, for nobody wants a deadline at a breakpoint; but a Port that is gone is not waited for for ever.
@@ -333,7 +332,7 @@ def _later(paths: list[Path]) -> dict[Path, tuple[int, int]]:
 @click.option(
     "--source",
     type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
-    default=SOURCES,
+    default=sources,
     metavar="FOLDER",
     help=f"Folder with {ENTRY_POINT}.py; by default that of this project.",
 )
@@ -363,7 +362,7 @@ def local(
     FILE holds a message as Port publishes it, or a whole Kafka event as Lambda sends it, as JSON. `failures show ID
     --event` prints such an event.
 
-    Port is a fake one that holds the blueprints and actions of port and the run of the message; it is made
+    Port is a fake one that holds the blueprints and actions of port/ and the run of the message; it is made
     anew each time. To use a given Port, in which the run must be, say where it is: --port-url, --credentials-file or
     --credentials-secret-arn. Secret inputs are decrypted with PORT_ENCRYPTION_SECRET. The exit code is 1 unless every
     run succeeded.
@@ -374,7 +373,7 @@ def local(
     is_given = any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in options)
     run = Local(file, source, access if is_given else None, log_level.upper(), timeout, output)
     if watch:
-        _again_and_again(run, debugger, [source, file, DEFINITIONS], output)
+        _again_and_again(run, debugger, [source, file, definitions_folder()], output)
     # What a handler prints is no part of the document.
     with contextlib.redirect_stdout(sys.stderr) if output.as_json else contextlib.nullcontext():
         handled = run.handle()

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from port_runner_cli.output import SettingsError
 from port_runner_cli.clients.port import PortAccess, PortConnection, PortRefused
 from port_runner_cli.commands.setup import read_definitions, set_up
+from port_runner_cli.output import SettingsError
 
 type Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ class Target(Protocol):
 
 @dataclass
 class FakeTarget:
-    """The fake Port with the blueprints and actions of port, and the runs that the messages are about."""
+    """The fake Port with the blueprints and actions of port/, and the runs that the messages are about."""
 
     port: Any
     connection: PortConnection

@@ -1,0 +1,1 @@
+"""What a contributor runs: build, lock, check, demonstrate, measure."""

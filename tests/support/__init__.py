@@ -1,0 +1,1 @@
+"""Support for the tests: fakes, drivers of what is under test, and recorded deployments."""

@@ -1,0 +1,7 @@
+"""Where the project's own files are."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DEFINITIONS = ROOT / "port"
+EVENTS = ROOT / "tests" / "events"

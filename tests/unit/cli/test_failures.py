@@ -1,0 +1,530 @@
+"""`failures`: nothing that the queue keeps is lost, and what is sent again is removed once the function took it."""
+
+import io
+import json
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from typing import Any
+
+import boto3
+import pytest
+from click.testing import CliRunner, Result
+from moto.sqs.models import sqs_backends
+
+from port_runner import ActionRouter, ActionRun, Runner, Success
+from port_runner.kafka import Record
+from port_runner.testing import LambdaContext, kafka_event, run_message
+from port_runner_cli.__main__ import main
+from port_runner_cli.clients import function
+from port_runner_cli.clients.kafka import KafkaMapping, event_of
+from port_runner_cli.commands import failures
+from port_runner_sandbox.fake_port import FakePort
+from tests.support.fake_lambda import ACCOUNT, REGION, FakeFunction, FakeLambda
+from tests.support.function_under_test import event_file
+
+NAME = "runs-under-test"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "WAIT_SECONDS", 0)
+
+
+class Queue:
+    """The failure queue, and what is in it."""
+
+    def __init__(self) -> None:
+        self.client = boto3.client("sqs")
+        self.url: str = self.client.create_queue(QueueName=f"{NAME}-failures")["QueueUrl"]
+
+    def put(self, body: Any) -> str:
+        text = body if isinstance(body, str) else json.dumps(body)
+        sent = self.client.send_message(QueueUrl=self.url, MessageBody=text)
+        return str(sent["MessageId"])
+
+    def keep(self, message: Any, *, offset: int = 0, reason: str = "Port does not know its run", **more: Any) -> str:
+        """Put a record in as the function does."""
+        [records] = kafka_event(message, offset=offset)["records"].values()
+        record = records[0]
+        return self.put(
+            {
+                "reason": reason,
+                **{name: record[name] for name in ("topic", "partition", "offset", "timestamp")},
+                "record": record,
+                **more,
+            }
+        )
+
+    def ids(self) -> list[str]:
+        """What anybody could receive now."""
+        found: list[Any] = []
+        while messages := self.client.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages"):
+            found += messages
+        for message in found:
+            self.client.change_message_visibility(
+                QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
+        return [message["MessageId"] for message in found]
+
+
+@pytest.fixture
+def queue(aws: FakeLambda) -> Queue:
+    return Queue()
+
+
+@pytest.fixture
+def deployed(aws: FakeLambda, queue: Queue) -> FakeFunction:
+    """A function that takes every event."""
+    configuration = {"Environment": {"Variables": {"FAILURE_QUEUE_URL": queue.url}}}
+    return aws.add(FakeFunction(NAME, configuration=configuration, handler=took))
+
+
+def took(event: Any) -> tuple[Any, str]:
+    """The answer and the log of a function that reported the run of each record."""
+    return None, logged(event, "run.reported", status="SUCCESS", run_id="r_1")
+
+
+def logged(event: Any, name: str, **fields: Any) -> str:
+    """A line of the log for each record of an event."""
+    records = [record for records in event["records"].values() for record in records]
+    return "".join(
+        json.dumps({"event": name, **{key: record[key] for key in ("topic", "partition", "offset")}, **fields}) + "\n"
+        for record in records
+    )
+
+
+def run(*arguments: str, answer: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["failures", *arguments, "--function", NAME], input=answer)
+
+
+def batch(*, topic: str = "org_test.runs", first: int = 3, last: int = 4) -> dict[str, Any]:
+    """What Lambda puts into a queue for a batch that it gave up."""
+    places = {"firstRecordOffset": str(first), "lastRecordOffset": str(last)}
+    return {
+        "requestContext": {"requestId": "r", "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 11},
+        "version": "1.0",
+        "KafkaBatchInfo": {"batchSize": last - first + 1, "recordsInfo": {f"{topic}-0": places}},
+    }
+
+
+# Looking
+
+
+def test_list_shows_what_is_kept_and_takes_nothing(queue: Queue, deployed: FakeFunction) -> None:
+    """Every message stands in a line of its own, more than SQS gives at once, and each can be received right after."""
+    ids = [queue.keep(run_message("create_vm", run_id=f"r_{n}"), offset=n) for n in range(23)]
+
+    result = run("list")
+
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert sorted(line.split("  ")[0] for line in lines) == sorted(id[:8] for id in ids)
+    assert {tuple(line.split("  ")[2:5]) for line in lines} == {
+        ("create_vm", f"r_{n}", f"org_test.runs-0@{n}") for n in range(23)
+    }
+    assert all("Port does not know its run" in line for line in lines)
+    assert sorted(queue.ids()) == sorted(ids)
+    assert deployed.events == []
+
+
+def test_list_reads_every_kind_of_message(queue: Queue, deployed: FakeFunction) -> None:
+    """A batch that Lambda gave up, a record too large for the queue, and what is neither, are all listed."""
+    queue.put(batch())
+    queue.put({"reason": "too large", "topic": "t", "partition": 1, "offset": 7, "timestamp": None, "record": None})
+    for foreign in ("no JSON", ["a list"], {"KafkaBatchInfo": {"recordsInfo": 3}}, {"topic": "t", "offset": "x"}):
+        queue.put(foreign)
+
+    found = json.loads(run("list", "--json").stdout)
+
+    assert [each["places"] for each in found] == [["org_test.runs-0@3 to 4"], ["t-1@7"], [], [], [], []]
+    assert "RetryAttemptsExhausted" in found[0]["reason"]
+    assert "no record" in found[2]["reason"]
+
+
+def test_list_says_that_nothing_is_there(queue: Queue, deployed: FakeFunction) -> None:
+    """An empty queue is said to be empty."""
+    result = run("list")
+    assert (result.exit_code, result.stdout) == (0, "The queue is empty.\n")
+
+
+def test_show_masks_what_is_secret(queue: Queue, deployed: FakeFunction) -> None:
+    """Inputs that are secret, and headers, are in no output of show; the rest of the message is."""
+    message = run_message("create_vm", {"region": "eu-west-1", "password": "canary-of-an-input"})
+    message["payload"]["censoredProperties"] = ["password"]
+    message["headers"] = {"X-Port-Signature": "canary-of-a-header"}
+    id = queue.keep(message, outcome={"status": "SUCCESS", "summary": "It is there."})
+
+    for arguments in ((), ("--json",)):
+        result = run("show", id[:8], *arguments)
+        assert result.exit_code == 0
+        assert "canary" not in result.output
+        assert "eu-west-1" in result.stdout
+        assert "It is there." in result.stdout
+    assert queue.ids() == [id]
+
+
+def test_show_event_is_what_the_function_would_get(queue: Queue, deployed: FakeFunction) -> None:
+    """With --event the record comes as it was, in an event that can be handed to the function."""
+    message = run_message("create_vm", run_id="r_1")
+    id = queue.keep(message, offset=5)
+
+    event = json.loads(run("show", id, "--event").stdout)
+
+    [record] = event["records"]["org_test.runs-0"]
+    assert record["offset"] == 5
+    content = Record("org_test.runs", 0, 5, "org_test.runs-0", content=record)
+    assert json.loads(content.text()) == message
+
+
+def test_show_of_what_is_no_message(queue: Queue, deployed: FakeFunction) -> None:
+    """Of a record that is no JSON only the length is shown, for nobody knows what is in it."""
+    id = queue.keep(b"canary, and no JSON", reason="its value is not JSON")
+    result = run("show", id)
+    assert result.exit_code == 0
+    assert "19 bytes" in result.stdout
+    assert "canary" not in result.output
+
+
+@pytest.mark.parametrize("command", ["show", "resend", "remove"])
+def test_an_id_must_be_of_one_message(queue: Queue, deployed: FakeFunction, command: str) -> None:
+    """The beginning of an id is enough; one that is not there, or could be several, is refused and nothing is done."""
+    ids = [queue.keep(run_message("create_vm"), offset=n) for n in range(40)]
+    first = next(id[0] for id in ids if sum(other[0] == id[0] for other in ids) > 1)
+
+    for wanted, sentence in (("zz", "zz is not in the queue"), (first, "begins the ids of")):
+        result = run(command, wanted)
+        assert result.exit_code == 2
+        assert sentence in result.stderr
+    assert len(queue.ids()) == 40
+    assert deployed.events == []
+
+
+def test_without_a_queue(aws: FakeLambda) -> None:
+    """A function that has no queue, and one that is not there, are named."""
+    aws.add(FakeFunction(NAME))
+    result = run("list")
+    assert result.exit_code == 2
+    assert "no FAILURE_QUEUE_URL" in result.stderr
+    aws.functions.clear()
+    result = run("list")
+    assert result.exit_code == 1
+    assert NAME in result.stderr
+
+
+# Sending again
+
+
+def test_resend_removes_what_was_taken(queue: Queue, deployed: FakeFunction) -> None:
+    """The function gets the record untouched, in an event of its own, and only then the message is gone."""
+    seen_while_invoked: list[tuple[int, int]] = []
+    attributes = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+
+    def take(event: Any) -> tuple[Any, str]:
+        counts = queue.client.get_queue_attributes(QueueUrl=queue.url, AttributeNames=attributes)["Attributes"]
+        seen_while_invoked.append((int(counts[attributes[0]]), int(counts[attributes[1]])))
+        return took(event)
+
+    deployed.handler = take
+    message = run_message("create_vm", run_id="r_1")
+    id = queue.keep(message, offset=9)
+    other = queue.keep(run_message("create_vm", run_id="r_2"), offset=10)
+
+    result = run("resend", id[:8])
+
+    assert result.exit_code == 0
+    assert result.stdout == f"{id[:8]}: taken: r_1 ended in SUCCESS\n"
+    [event] = deployed.events
+    [record] = event["records"]["org_test.runs-0"]
+    assert json.loads(Record("t", 0, 9, "t-0", content=record).text()) == message
+    assert seen_while_invoked == [(1, 1)]  # the other one is there for all meanwhile
+    assert queue.ids() == [other]
+
+
+@pytest.mark.parametrize("how", ["raises", "names it", "is not there"])
+def test_resend_keeps_what_was_not_taken(aws: FakeLambda, queue: Queue, deployed: FakeFunction, how: str) -> None:
+    """Whatever way the function does not take a record, its message is still there, for all to receive: exit code 1."""
+
+    def refuse(event: Any) -> tuple[Any, str]:
+        if how == "raises":
+            raise RuntimeError("1 of 1 records must be delivered again")
+        if how == "is not there":
+            aws.functions.clear()
+        return {"batchItemFailures": [{"itemIdentifier": {"partition": "org_test.runs-0", "offset": 0}}]}, ""
+
+    deployed.handler = refuse
+    ids = [queue.keep(run_message("create_vm"), offset=n) for n in range(2)]
+
+    result = run("resend", "--all")
+
+    assert result.exit_code == 1
+    assert [line.partition(": ")[2][:9] for line in result.stdout.splitlines()] == ["not taken"] * 2
+    assert sorted(queue.ids()) == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        lambda event: "",
+        lambda event: logged(event, "run.started", run_id="r_1"),
+        lambda event: logged(kafka_event({}, offset=99), "run.reported", status="SUCCESS"),
+        lambda event: logged(event, "record.kept_before", reason="Port does not know its run"),
+        lambda event: logged(event, "record.given_up", reason="Port does not know its run"),
+        lambda event: logged(event, "action.unknown"),
+    ],
+    ids=["nothing", "a start", "another record", "kept before", "given up", "unknown"],
+)
+def test_an_invocation_that_went_well_is_not_enough(
+    queue: Queue, deployed: FakeFunction, log: Callable[[Any], str]
+) -> None:
+    """A record that was given up is consumed, too: a message is removed only if the log says that it is done with."""
+    deployed.handler = lambda event: (None, log(event))
+    id = queue.keep(run_message("create_vm"))
+    result = run("resend", "--all")
+    assert result.exit_code == 1
+    assert "not taken" in result.stdout
+    assert queue.ids() == [id]
+
+
+def test_resend_goes_on_after_one_that_was_not_taken(queue: Queue, deployed: FakeFunction) -> None:
+    """Each message has its own outcome, oldest first."""
+
+    def take_odd(event: Any) -> tuple[Any, str]:
+        [[record]] = event["records"].values()
+        if record["offset"] % 2 == 0:
+            raise RuntimeError("no")
+        return took(event)
+
+    deployed.handler = take_odd
+    ids = []
+    for offset in range(4):
+        ids.append(queue.keep(run_message("create_vm"), offset=offset))
+        time.sleep(0.002)
+
+    outcomes = json.loads(run("resend", "--all", "--json").stdout)
+
+    assert [each["outcome"] for each in outcomes] == ["not taken", "taken"] * 2
+    assert [each["id"] for each in outcomes] == ids
+    assert sorted(queue.ids()) == sorted(ids[::2])
+
+
+def test_an_interrupt_loses_nothing(queue: Queue, deployed: FakeFunction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-C while the function works, every message that it did not take can be received at once."""
+    ids = [queue.keep(run_message("create_vm"), offset=n) for n in range(3)]
+    invoked = function.invoke
+
+    def interrupted(*arguments: Any) -> Any:
+        invoked(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(failures, "invoke", interrupted)
+    result = run("resend", "--all")
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+    assert len(deployed.events) == 1
+    assert sorted(queue.ids()) == sorted(ids)
+
+
+def test_messages_stay_hidden_for_as_long_as_the_function_may_take(queue: Queue, deployed: FakeFunction) -> None:
+    """Nobody else can take a message while it is being sent, however long the function works on all of them."""
+    deployed.configuration["Timeout"] = 840
+    seconds: list[float] = []
+
+    def take(event: Any) -> tuple[Any, str]:
+        messages = sqs_backends[ACCOUNT][REGION].queues[f"{NAME}-failures"]._messages
+        seconds.extend(message.visible_at / 1000 - time.time() for message in messages)
+        return took(event)
+
+    deployed.handler = take
+    queue.keep(run_message("create_vm"))
+    queue.keep(run_message("create_vm"), offset=1)
+    assert run("resend", "--all").exit_code == 0
+    assert len(seconds) == 3
+    assert min(seconds) > 2 * 840
+
+
+def test_batches_of_lambda_are_fetched_from_kafka(
+    aws: FakeLambda, queue: Queue, deployed: FakeFunction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records of which the queue has only the places are read with the mapping of their topic, then sent one by one."""
+    read: list[tuple[str, str, int, int, int]] = []
+
+    def read_records(mapping: KafkaMapping, topic: str, partition: int, first: int, last: int) -> list[Any]:
+        read.append((mapping.group, topic, partition, first, last))
+        [records] = kafka_event(*[run_message("create_vm")] * (last - first + 1), offset=first)["records"].values()
+        return list(records)
+
+    monkeypatch.setattr(failures, "read_records", read_records)
+    aws.mappings += [mapping(deployed, "org_test.change.log", "wrong"), mapping(deployed, "org_test.runs", "right")]
+    queue.put(batch(first=3, last=5))
+    too_large = {"reason": "x", "topic": "org_test.runs", "partition": 0, "offset": 8, "timestamp": 1, "record": None}
+    queue.put(too_large)
+
+    assert run("resend", "--all").exit_code == 0
+
+    assert read == [("right", "org_test.runs", 0, 3, 5), ("right", "org_test.runs", 0, 8, 8)]
+    offsets = [[record["offset"] for record in event["records"]["org_test.runs-0"]] for event in deployed.events]
+    assert offsets == [[3], [4], [5], [8]]
+    assert queue.ids() == []
+
+
+def test_records_of_others_in_a_batch_are_left_out(
+    aws: FakeLambda, queue: Queue, deployed: FakeFunction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a batch's records only those are sent that are for this function, and they decide about the message."""
+    messages = [event_file("agent_webhook_day2"), run_message("create_vm"), {"resourceType": "scorecard"}]
+    [records] = kafka_event(*messages, offset=3)["records"].values()
+    monkeypatch.setattr(failures, "read_records", lambda *place: records)
+    aws.mappings.append(mapping(deployed, "org_test.runs", "group"))
+    queue.put(batch(first=3, last=5))
+    assert run("resend", "--all").exit_code == 0
+    assert [[record["offset"] for record in event["records"]["org_test.runs-0"]] for event in deployed.events] == [[4]]
+    assert queue.ids() == []
+
+
+def mapping(function: FakeFunction, topic: str, group: str) -> dict[str, Any]:
+    return {
+        "UUID": f"uuid-{group}",
+        "FunctionArn": function.arn,
+        "Topics": [topic],
+        "SelfManagedEventSource": {"Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": ["localhost:9196"]}},
+        "SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": group},
+    }
+
+
+def test_what_cannot_be_sent_stays(queue: Queue, deployed: FakeFunction) -> None:
+    """A batch of a topic without a mapping, and a message that is no record, are not taken, with the reason."""
+    ids = [queue.put(batch(topic="another")), queue.put("no record")]
+    result = run("resend", "--all")
+    assert result.exit_code == 1
+    assert "no mapping for another" in result.stdout
+    assert "neither a record" in result.stdout
+    assert deployed.events == []
+    assert sorted(queue.ids()) == sorted(ids)
+
+
+# Sending again to the runner itself
+
+
+@pytest.fixture
+def runner(
+    aws: FakeLambda, queue: Queue, deployed: FakeFunction, port: FakePort, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[bool], None]:
+    """The function is the runner, with a handler for `create_vm`; the fixture says whether it has a queue."""
+    router = ActionRouter()
+
+    @router.action("create_vm")
+    def create_vm(run: ActionRun[Any]) -> Success:
+        return Success()
+
+    def start(with_queue: bool) -> None:
+        monkeypatch.setenv("PORT_API_URL", port.url)
+        monkeypatch.setenv("PORT_CLIENT_ID", port.client_id)
+        monkeypatch.setenv("PORT_CLIENT_SECRET", port.client_secret)
+        monkeypatch.setenv("FAILURE_QUEUE_URL", queue.url if with_queue else "")
+        log = io.StringIO()
+        runner = Runner()
+        runner.include(router)
+
+        def handle(event: Any) -> tuple[Any, str]:
+            before = log.tell()
+            with redirect_stdout(log):
+                answer = runner.lambda_handler(event, LambdaContext(5))
+            return answer, log.getvalue()[before:]
+
+        deployed.handler = handle
+
+    return start
+
+
+def test_resend_tells_how_the_run_went(queue: Queue, runner: Callable[[bool], None], port: FakePort) -> None:
+    """The run that was kept ends in Port, once; a record that was sent before does no harm."""
+    runner(True)
+    port.add_run("r_1")
+    for offset in (1, 1):
+        queue.keep(run_message("create_vm", run_id="r_1"), offset=offset)
+
+    result = run("resend", "--all")
+
+    assert result.exit_code == 0
+    assert [line.partition(": ")[2] for line in result.stdout.splitlines()] == [
+        "taken: r_1 ended in SUCCESS",
+        "taken: r_1 had ended before",
+    ]
+    assert port.runs["r_1"]["status"] == "SUCCESS"
+    assert queue.ids() == []
+
+
+def test_what_is_kept_again_is_not_called_taken(queue: Queue, runner: Callable[[bool], None]) -> None:
+    """A record that the function keeps once more lies in the queue once, however often it is sent: exit code 1."""
+    runner(True)
+    id = queue.keep(run_message("create_vm", run_id="r_unknown"))
+
+    result = run("resend", "--all")
+
+    assert result.exit_code == 1
+    assert result.stdout == f"{id[:8]}: kept again: Port does not know its run\n"
+    [new] = queue.ids()
+    assert new != id
+
+    # The same process does not keep it a second time: the message must not go.
+    result = run("resend", "--all")
+    assert result.exit_code == 1
+    assert result.stdout == f"{new[:8]}: not taken: Port does not know its run\n"
+    assert queue.ids() == [new]
+
+
+def test_what_the_function_gives_up_stays(queue: Queue, runner: Callable[[bool], None]) -> None:
+    """Where the function has no queue to keep a record in, the message that holds it is not removed."""
+    runner(False)
+    id = queue.keep(run_message("create_vm", run_id="r_unknown"))
+
+    result = CliRunner().invoke(main, ["failures", "resend", "--all", "--function", NAME, "--queue-url", queue.url])
+
+    assert result.exit_code == 1
+    assert "it has no queue" in result.stdout
+    assert queue.ids() == [id]
+
+
+def test_a_port_that_is_down_leaves_all_as_it_was(queue: Queue, runner: Callable[[bool], None], port: FakePort) -> None:
+    """While Port cannot be reached the function takes nothing, and nothing is removed."""
+    runner(True)
+    port.add_run("r_1")
+    id = queue.keep(run_message("create_vm", run_id="r_1"))
+    port.fail("/v1/auth", status=503, headers={"Retry-After": "600"}, times=None)
+    result = run("resend", id)
+    assert result.exit_code == 1
+    assert "not taken: 1 of 1 records must be delivered again" in result.stdout
+    assert queue.ids() == [id]
+
+
+# Removing
+
+
+def test_remove_asks_first(queue: Queue, deployed: FakeFunction) -> None:
+    """Without a yes nothing is removed; with one, only what was named, and nothing is run."""
+    ids = [queue.keep(run_message("create_vm"), offset=n) for n in range(3)]
+    for answer in ("n\n", ""):
+        assert run("remove", ids[0], answer=answer).exit_code == 1
+        assert sorted(queue.ids()) == sorted(ids)
+    assert run("remove", ids[0], answer="y\n").exit_code == 0
+    assert sorted(queue.ids()) == sorted(ids[1:])
+    assert run("remove", "--all", "--yes").exit_code == 0
+    assert queue.ids() == []
+    assert deployed.events == []
+
+
+@pytest.mark.parametrize("command", ["resend", "remove"])
+def test_all_is_said_with_a_word(queue: Queue, deployed: FakeFunction, command: str) -> None:
+    """Neither ids nor --all, or both, is a mistake in usage."""
+    id = queue.keep(run_message("create_vm"))
+    for arguments in ((), (id, "--all")):
+        assert run(command, *arguments).exit_code == 2
+    assert queue.ids() == [id]
+
+
+def test_an_event_has_its_records_by_partition() -> None:
+    """Records of several partitions stand each under its own key, as Lambda sends them."""
+    records = [{"topic": "a-b", "partition": n, "offset": 1} for n in (0, 1, 0)]
+    event = event_of(records)
+    assert {key: len(found) for key, found in event["records"].items()} == {"a-b-0": 2, "a-b-1": 1}
+    assert event["eventSource"] == "SelfManagedKafka"

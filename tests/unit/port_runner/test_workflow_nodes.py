@@ -1,0 +1,110 @@
+"""Runs of workflow nodes, which have calls and words of their own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from port_runner import ActionFailed, ActionRun, InProgress, RegistrationError, Success
+from port_runner.testing import kafka_event
+from tests.support.function_under_test import Function
+
+NODE = "wfnr_abcdefghij012345"
+RUN = f"/v1/workflows/nodes/runs/{NODE}"
+
+
+def messages() -> list[dict[str, Any]]:
+    """The ways in which a node's run may be named, as far as they are known."""
+    payload = {"action": "resize", "inputs": {"cpu": 4}}
+    return [
+        {**payload, "context": {"runId": NODE}},
+        {"payload": payload, "context": {"workflowRunId": "wfr_1", "nodeRunId": NODE}},
+        {"payload": payload, "context": {"runId": "wfr_1", "nodeRunIdentifier": NODE}},
+        {**payload, "runId": NODE},
+    ]
+
+
+@pytest.mark.parametrize("message", messages())
+def test_node_run_is_completed(function: Function, message: dict[str, Any]) -> None:
+    """A node's run that a handler takes is COMPLETED with a result, log and output, by the node's own calls."""
+    seen: list[Any] = []
+
+    @function.router.action("resize", idempotent=True, workflow_nodes=True)
+    def resize(run: ActionRun[Mapping[str, Any]]) -> Success:
+        seen.append((run.id, dict(run.inputs)))
+        run.log("resizing")
+        run.upsert_entity("vm", identifier="vm-1")
+        return Success(summary="Resized.", link="https://example.com")
+
+    function.port.add_node_run(NODE)
+
+    assert function.handle(kafka_event(message)) is None
+
+    assert seen == [(NODE, {"cpu": 4})]
+    run = function.port.node_runs[NODE]
+    assert (run["status"], run["result"], run["output"]) == ("COMPLETED", "SUCCESS", {"summary": "Resized."})
+    assert run["links"] == ["https://example.com"]
+    assert [line["message"] for line in run["logs"]] == ["resizing", "Resized."]
+    assert not any(each.path.startswith("/v1/actions") for each in function.port.requests)
+    assert "run_id" not in function.requests("POST", "/entities")[0].query
+
+
+def test_failed_node_run(function: Function) -> None:
+    """The bad result of a node is called FAILED."""
+
+    @function.router.action("resize", idempotent=True, workflow_nodes=True)
+    def resize(run: ActionRun[Mapping[str, Any]]) -> Success:
+        raise ActionFailed("No quota is left.")
+
+    function.port.add_node_run(NODE)
+    function.handle(kafka_event(messages()[0]))
+
+    run = function.port.node_runs[NODE]
+    assert (run["status"], run["result"], run["output"]) == ("COMPLETED", "FAILED", {"summary": "No quota is left."})
+
+
+def test_node_run_that_goes_on_elsewhere(function: Function) -> None:
+    """A node's run that is handed over is labelled and left open."""
+
+    @function.router.action("resize", idempotent=True, workflow_nodes=True)
+    def resize(run: ActionRun[Mapping[str, Any]]) -> InProgress:
+        return InProgress(external_run_id="7")
+
+    function.port.add_node_run(NODE)
+    function.handle(kafka_event(messages()[0]))
+
+    run = function.port.node_runs[NODE]
+    assert (run["status"], run["statusLabel"], run["externalRunId"]) == ("IN_PROGRESS", "In progress", "7")
+
+
+def test_completed_node_run_comes_again(function: Function) -> None:
+    """A node's run that is completed already is left as it is, and its record is consumed."""
+
+    @function.router.action("resize", idempotent=True, workflow_nodes=True)
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None: ...
+
+    function.port.add_node_run(NODE).update(status="COMPLETED", result="FAILED")
+
+    assert function.handle(kafka_event(messages()[0])) is None
+
+    assert function.port.node_runs[NODE]["result"] == "FAILED"
+
+
+@pytest.mark.parametrize("message", [*messages(), {"context": {"runId": NODE}, "payload": {}}])
+def test_node_run_that_no_handler_takes_is_skipped(function: Function, message: dict[str, Any]) -> None:
+    """A handler of actions takes no node's run unless it says so, also where the topic is this function's alone."""
+
+    @function.router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        raise AssertionError
+
+    assert function.handle(kafka_event(message)) is None
+
+    assert not any(each.method == "PATCH" for each in function.port.requests)
+    assert function.logged("record.skipped")[0]["level"] == "DEBUG"
+
+
+def test_handler_of_nodes_must_be_idempotent(function: Function) -> None:
+    """Port cannot be asked whether a node's run was started before, so only a handler that may run twice takes it."""
+    with pytest.raises(RegistrationError, match="idempotent=True"):
+        function.router.action("resize", workflow_nodes=True)

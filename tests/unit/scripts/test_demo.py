@@ -1,0 +1,35 @@
+"""What the demo leaves for another terminal while it stays."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from scripts.demo import exports
+
+from port_runner_sandbox import Stack
+from port_runner_sandbox.fake_port import FakePort
+from port_runner_sandbox.kafka import Kafka
+
+
+def test_exports_lead_a_shell_to_the_stack(tmp_path: Path) -> None:
+    """A shell that reads them has the stack's AWS and Port and the function's name, and no profile of one's own."""
+    secret = 'it\'s "quoted" $HOME'
+    kafka = Kafka(
+        bootstrap_servers=[], ca_certificate="", username="", password="", topic="", set_password=lambda *_: None
+    )
+    with FakePort(client_secret=secret) as port:
+        stack = Stack("http://127.0.0.1:4566", kafka, port, tmp_path)
+        lines = exports(stack, "the-function")
+        url = port.url
+    names = ("AWS_ENDPOINT_URL", "PORT_API_URL", "PORT_CLIENT_SECRET", "PORT_RUNNER_FUNCTION", "AWS_PROFILE")
+    shown = "".join(f'\nprintf "%s\\n" "${name}"' for name in names)
+
+    answer = subprocess.run(
+        ["sh", "-c", lines + shown],
+        env={"PATH": os.environ["PATH"], "AWS_PROFILE": "mine"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert answer.stdout.splitlines() == ["http://127.0.0.1:4566", url, secret, "the-function", ""]
