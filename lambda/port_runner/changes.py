@@ -36,7 +36,7 @@ class Change:
     author: str | None = field(repr=False)
 
     @property
-    def concerns(self) -> str:
+    def ordering_key(self) -> str:
         """What changes may not overtake each other on."""
         return entity_key(self.blueprint, self.identifier)
 
@@ -141,7 +141,7 @@ class ChangeLog:
         self._port = port
         self._failures = failures
 
-    def advance(self, change: Change, deadline: Deadline) -> None:
+    def process(self, change: Change, deadline: Deadline) -> None:
         """Call the listener of *change*; nobody in Port waits for it, so what fails is kept for a person.
 
         Raises ``PortUnavailableError`` when Port was not there for the listener: the record comes again.

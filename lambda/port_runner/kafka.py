@@ -67,7 +67,7 @@ class Record:
             raise self.error("its value is not base64") from None
 
 
-def records_of(event: Any) -> list[Record]:
+def records_from_event(event: Any) -> list[Record]:
     """Every record of *event*, all partitions, each partition in its order.
 
     Raises ``PortRunnerError`` for what is no Kafka event at all.

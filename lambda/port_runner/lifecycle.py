@@ -19,13 +19,13 @@ from .deadline import Call, Deadline
 from .errors import ActionError, InputError, PortApiError, PortRunnerError, PortUnavailableError
 from .failure_queue import FailureQueue
 from .logs import log
-from .messages import Invocation
+from .messages import RunRequest
 from .metrics import Metrics
 from .outcomes import Failure, InProgress, Outcome, Success
 from .port_api import PortClient
-from .reports import ActionRunReports, NodeRunReports, Reports, RunState, refused
 from .routing import Route, route_for
 from .run import ActionRun
+from .run_api import ActionRunApi, NodeRunApi, RunApi, RunState, is_refusal
 from .secret_inputs import Decryptor, decrypted
 from .settings import Settings
 from .signature import Verdict, verify
@@ -60,7 +60,7 @@ class Unreported:
 
 
 class Lifecycle:
-    """Brings runs to their end, each in one call of ``advance``, or in several where Port cannot be reached."""
+    """Brings runs to their end, each in one call of ``process``, or in several where Port cannot be reached."""
 
     def __init__(
         self,
@@ -72,8 +72,8 @@ class Lifecycle:
     ) -> None:
         self._routes = routes
         self._port = port
-        self._action_runs = ActionRunReports(port)
-        self._node_runs = NodeRunReports(port)
+        self._action_runs = ActionRunApi(port)
+        self._node_runs = NodeRunApi(port)
         self._failures = failures
         self._metrics = metrics
         self._settings = settings
@@ -82,42 +82,42 @@ class Lifecycle:
         self._memory: OrderedDict[str, NotStarted | Unreported] = OrderedDict()
         self._memory_lock = threading.Lock()
 
-    def advance(self, invocation: Invocation, deadline: Deadline) -> None:
+    def process(self, run_request: RunRequest, deadline: Deadline) -> None:
         """End the run, or find that it is not ours to end.
 
         Raises ``PortRunnerError`` when its record must come again.
         """
-        memory = self._memory.get(invocation.run_id)
+        memory = self._memory.get(run_request.run_id)
         if isinstance(memory, Unreported):
             self._report(memory.run, memory.outcome, deadline)
             return
-        if not self._may_be_ours(invocation) and self._is_left_to_others(invocation):
+        if not self._may_be_ours(run_request) and self._is_left_to_others(run_request):
             return
-        reports = self._node_runs if invocation.is_workflow_node else self._action_runs
+        run_api = self._node_runs if run_request.is_workflow_node else self._action_runs
         until = min(deadline.work, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
-        state = self._read_run(invocation, reports, until)
+        state = self._read_run(run_request, run_api, until)
         if state is None:
             return
         if state.has_ended:
             log.info("run.not_in_progress", status=state.status)
             return
-        invocation = _completed(invocation, state)
-        if self._is_left_to_others(invocation):
+        run_request = _completed(run_request, state)
+        if self._is_left_to_others(run_request):
             return
-        problem = self._signature_problem(invocation)
+        problem = self._signature_problem(run_request)
         started = bool(state.label) and not (isinstance(memory, NotStarted) and memory.label == state.label)
-        if started and reports.was_handed_over(invocation.run_id, until=until):
+        if started and run_api.was_handed_over(run_request.run_id, until=until):
             log.info("run.handed_over_before")
             return
         run: ActionRun[Any] = ActionRun(
-            invocation, self._port, reports, until=deadline.work, log_url=self._settings.log_url
+            run_request, self._port, run_api, until=deadline.work, log_url=self._settings.log_url
         )
         if problem is not None:
-            self._failures.keep(invocation.record, problem)
+            self._failures.keep(run_request.record, problem)
             if not started:  # a forged message is not to end a run that goes on
                 self._report(run, Failure(f"The message of this run was refused: {problem}."), deadline)
             return
-        self._report(run, self._outcome(run, invocation, started, until, deadline), deadline)
+        self._report(run, self._outcome(run, run_request, started, until, deadline), deadline)
 
     def unreported(self, run_id: str) -> Mapping[str, Any] | None:
         """The outcome that Port has not been told yet, for a person to read."""
@@ -128,45 +128,45 @@ class Lifecycle:
 
     # Before the handler
 
-    def _may_be_ours(self, invocation: Invocation) -> bool:
+    def _may_be_ours(self, run_request: RunRequest) -> bool:
         """Whether it is worth asking Port for the run: what the message leaves out may be ours."""
-        if invocation.action is None or self._settings.unknown_actions == "fail":
+        if run_request.action is None or self._settings.unknown_actions == "fail":
             return True
-        if invocation.blueprint is None:
-            return any(route.may_be_named(invocation.action) for route in self._routes)
-        return self._route(invocation) is not None
+        if run_request.blueprint is None:
+            return any(route.may_be_named(run_request.action) for route in self._routes)
+        return self._route(run_request) is not None
 
-    def _is_left_to_others(self, invocation: Invocation) -> bool:
-        if self._route(invocation) is not None:
+    def _is_left_to_others(self, run_request: RunRequest) -> bool:
+        if self._route(run_request) is not None:
             return False
-        if invocation.is_workflow_node:
+        if run_request.is_workflow_node:
             log.debug("record.skipped", reason="it is the run of a workflow's node")
             return True
-        log.warning("action.unknown", stub=_stub(invocation.action or "…"))
+        log.warning("action.unknown", stub=_stub(run_request.action or "…"))
         return self._settings.unknown_actions == "ignore"
 
-    def _route(self, invocation: Invocation) -> Route | None:
-        if invocation.action is None:
+    def _route(self, run_request: RunRequest) -> Route | None:
+        if run_request.action is None:
             return None
-        routes = [route for route in self._routes if route.workflow_nodes or not invocation.is_workflow_node]
-        return route_for(routes, invocation.action, invocation.operation, invocation.blueprint)
+        routes = [route for route in self._routes if route.workflow_nodes or not run_request.is_workflow_node]
+        return route_for(routes, run_request.action, run_request.operation, run_request.blueprint)
 
-    def _read_run(self, invocation: Invocation, reports: Reports, until: float) -> RunState | None:
+    def _read_run(self, run_request: RunRequest, run_api: RunApi, until: float) -> RunState | None:
         """The run as Port has it; ``None``, and its record is kept, for a run that Port does not know."""
         try:
-            return reports.read(invocation.run_id, until=until)
+            return run_api.read(run_request.run_id, until=until)
         except PortApiError as error:
             if error.status != 404:
                 raise
-            self._failures.keep(invocation.record, "Port does not know its run")
+            self._failures.keep(run_request.record, "Port does not know its run")
             return None
 
-    def _signature_problem(self, invocation: Invocation) -> str | None:
+    def _signature_problem(self, run_request: RunRequest) -> str | None:
         """Why the message is not to be trusted; ``None`` where it is."""
         mode = self._settings.verify_signature
         if mode == "off":
             return None
-        text = invocation.record.text()
+        text = run_request.record.text()
         verdict = verify(text, self._port.credentials().client_secret)
         if verdict is Verdict.INVALID:  # the secret may have been rotated
             verdict = verify(text, self._port.credentials(anew=True).client_secret)
@@ -177,17 +177,17 @@ class Lifecycle:
         return None
 
     def _outcome(
-        self, run: ActionRun[Any], invocation: Invocation, started: bool, until: float, deadline: Deadline
+        self, run: ActionRun[Any], run_request: RunRequest, started: bool, until: float, deadline: Deadline
     ) -> Outcome:
-        route = self._route(invocation)
+        route = self._route(run_request)
         if route is None:
-            return Failure(f"Nothing here handles the action {invocation.action}.")
+            return Failure(f"Nothing here handles the action {run_request.action}.")
         if started and not route.idempotent:
             log.warning("run.interrupted")
             return Failure("The run was interrupted: the function that worked on it ended before it was done.")
         try:
             run.inputs = route.read_inputs(
-                decrypted(invocation.inputs or {}, invocation.message, self._decryptor, declared=route.secret_inputs)
+                decrypted(run_request.inputs or {}, run_request.message, self._decryptor, declared=route.secret_inputs)
             )
         except InputError as error:
             log.warning("run.inputs_do_not_fit", input=error.input)
@@ -200,7 +200,7 @@ class Lifecycle:
         try:
             self._mark_started(run, until)
         except PortApiError as error:
-            if not refused(error):
+            if not is_refusal(error):
                 raise
             log.error("run.not_marked", error=error, status=error.status, code=error.code)
             return Failure(f"The action was not started: {error}.")
@@ -213,7 +213,7 @@ class Lifecycle:
         """Set the label by which the next delivery would know that the handler may have begun."""
         label = f"Started ({logs.field('request_id') or 'by hand'})"
         self._remember(run.id, NotStarted(label))
-        run._reports.note(run.id, label=label, links=run._links_with(None), until=until)
+        run._run_api.note(run.id, label=label, links=run._links_with(None), until=until)
 
     # The handler
 
@@ -263,13 +263,13 @@ class Lifecycle:
         self._forget(run.id)
 
     def _send(self, run: ActionRun[Any], outcome: Outcome, until: float) -> None:
-        reports = run._reports
+        run_api = run._run_api
         try:
             self._send_or_send_bare(run, outcome, until)
         except PortApiError as error:
             if error.status == 404:
                 log.error("run.unknown_to_port")
-            elif refused(error) and reports.has_ended(run.id, until=until):
+            elif is_refusal(error) and run_api.has_ended(run.id, until=until):
                 log.info("run.not_in_progress")
             else:
                 raise
@@ -287,25 +287,25 @@ class Lifecycle:
 
         A run must end, or be handed over, whatever its handler wrote into its outcome.
         """
-        reports = run._reports
+        run_api = run._run_api
         try:
-            _tell(reports, run.id, outcome, run._links_with(outcome.link), until)
+            _tell(run_api, run.id, outcome, run._links_with(outcome.link), until)
         except (TypeError, ValueError) as error:  # it cannot even be written as JSON
             log.error("run.outcome_refused", error=error)
         except PortApiError as error:
-            if not refused(error) or reports.has_ended(run.id, until=until):
+            if not is_refusal(error) or run_api.has_ended(run.id, until=until):
                 raise
             log.error("run.outcome_refused", error=error, status=error.status, code=error.code)
         else:
             return
-        _tell(reports, run.id, _bare(outcome), [], until)
+        _tell(run_api, run.id, _bare(outcome), [], until)
 
     def _send_lines(self, run: ActionRun[Any], *, until: float) -> None:
         """Send the log lines that are waiting, as one entry of the run's log; they never make an action fail."""
         text = "\n".join(run._take_lines())
         while text:
             try:
-                run._reports.add_lines(run.id, text[:LONGEST_LOG_MESSAGE], until=until)
+                run._run_api.add_lines(run.id, text[:LONGEST_LOG_MESSAGE], until=until)
             except PortApiError as error:
                 log.warning("run.log_not_sent", status=error.status, characters=len(text))
                 if isinstance(error, PortUnavailableError):
@@ -326,11 +326,11 @@ class Lifecycle:
             self._memory.pop(run_id, None)
 
 
-def _tell(reports: Reports, run_id: str, outcome: Outcome, links: Sequence[str], until: float) -> None:
+def _tell(run_api: RunApi, run_id: str, outcome: Outcome, links: Sequence[str], until: float) -> None:
     if isinstance(outcome, InProgress):
-        reports.hand_over(run_id, outcome, links, until=until)
+        run_api.hand_over(run_id, outcome, links, until=until)
     else:
-        reports.end(run_id, outcome, links, until=until)
+        run_api.end(run_id, outcome, links, until=until)
 
 
 def _bare(outcome: Outcome) -> Outcome:
@@ -340,14 +340,14 @@ def _bare(outcome: Outcome) -> Outcome:
     return Success() if isinstance(outcome, Success) else Failure("What went wrong could not be shown.")
 
 
-def _completed(invocation: Invocation, state: RunState) -> Invocation:
+def _completed(run_request: RunRequest, state: RunState) -> RunRequest:
     """*invocation* with what its message left out, from the run itself."""
     return replace(
-        invocation,
-        action=invocation.action or state.action,
-        blueprint=invocation.blueprint or state.blueprint,
-        entity_identifier=invocation.entity_identifier or state.entity_identifier,
-        inputs=invocation.inputs if invocation.inputs is not None else state.inputs,
+        run_request,
+        action=run_request.action or state.action,
+        blueprint=run_request.blueprint or state.blueprint,
+        entity_identifier=run_request.entity_identifier or state.entity_identifier,
+        inputs=run_request.inputs if run_request.inputs is not None else state.inputs,
     )
 
 

@@ -63,7 +63,7 @@ class MessagePaths:
 
 
 @dataclass(frozen=True)
-class Invocation:
+class RunRequest:
     """One run that this function may take; what the message does not say is ``None``."""
 
     record: Record
@@ -83,7 +83,7 @@ class Invocation:
         return self.run_id.startswith(WORKFLOW_NODE_PREFIX)
 
     @property
-    def concerns(self) -> str:
+    def ordering_key(self) -> str:
         """What runs may not overtake each other on: the entity, and where there is none the run itself."""
         if self.blueprint is not None and self.entity_identifier is not None:
             return entity_key(self.blueprint, self.entity_identifier)
@@ -102,7 +102,7 @@ class NotOurs:
     reason: str
 
 
-def read_message(record: Record, paths: MessagePaths) -> Invocation | NotOurs:
+def read_message(record: Record, paths: MessagePaths) -> RunRequest | NotOurs:
     """What *record* asks for. Raises ``MessageError`` for a record that nobody can read."""
     message = parsed(record)
     parts = [part for part in (message if isinstance(message, list) else [message]) if isinstance(part, Mapping)]
@@ -113,7 +113,7 @@ def read_message(record: Record, paths: MessagePaths) -> Invocation | NotOurs:
     run_id = find.text(WORKFLOW_NODE_PATHS) or find.text(paths.run_id)
     if run_id is None or not RUN_ID.fullmatch(run_id):
         raise record.error("it names no run")
-    return Invocation(
+    return RunRequest(
         record=record,
         run_id=run_id,
         action=find.text(paths.action),

@@ -43,7 +43,7 @@ class Failure:
 type Outcome = Success | InProgress | Failure
 
 
-def links_of(link: Links | None) -> list[str]:
+def list_links(link: Links | None) -> list[str]:
     """*link* as the list that Port takes."""
     if link is None:
         return []

@@ -44,7 +44,7 @@ class Route:
         return action.endswith(self.identifier) or self.identifier.endswith(action)
 
     @property
-    def strictness(self) -> int:
+    def specificity(self) -> int:
         return (self.operation is not None) + (self.blueprint is not None)
 
 
@@ -165,4 +165,4 @@ def route_for(routes: Sequence[Route], action: str, operation: str | None, bluep
     if blueprint:
         names |= {f"{blueprint}_{action}", action.removeprefix(f"{blueprint}_")}
     fitting = [route for route in routes if route.identifier in names and route.takes(operation, blueprint)]
-    return max(fitting, key=lambda route: (route.identifier == action, route.strictness), default=None)
+    return max(fitting, key=lambda route: (route.identifier == action, route.specificity), default=None)

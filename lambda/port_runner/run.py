@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .catalog import Catalog
-from .messages import Invocation
-from .outcomes import Links, links_of
+from .messages import RunRequest
+from .outcomes import Links, list_links
 from .port_api import PortClient
-from .reports import Reports
+from .run_api import RunApi
 
 
 class ActionRun[I](Catalog):
@@ -23,18 +23,18 @@ class ActionRun[I](Catalog):
 
     def __init__(
         self,
-        invocation: Invocation,
+        run_request: RunRequest,
         port: PortClient,
-        reports: Reports,
+        run_api: RunApi,
         *,
         until: float,
         log_url: str | None,
     ) -> None:
-        super().__init__(port, until=until, run_id=reports.run_id_of_entities(invocation.run_id))
-        self._invocation = invocation
-        self._reports = reports
-        self._links = links_of(log_url)
-        self._delivery_seconds = invocation.record.age
+        super().__init__(port, until=until, run_id=run_api.run_id_of_entities(run_request.run_id))
+        self._run_request = run_request
+        self._run_api = run_api
+        self._links = list_links(log_url)
+        self._delivery_seconds = run_request.record.age
         self._handler_seconds: float | None = None
         self._lines: list[str] = []
         self._lines_lock = threading.Lock()
@@ -42,42 +42,42 @@ class ActionRun[I](Catalog):
     @property
     def id(self) -> str:
         """The run's identifier in Port, such as ``r_q2mGf9ZYkFRnZJjB``."""
-        return self._invocation.run_id
+        return self._run_request.run_id
 
     @property
     def action(self) -> str:
         """The action's identifier, as the message has it."""
-        return self._invocation.action or ""
+        return self._run_request.action or ""
 
     @property
     def operation(self) -> str | None:
         """``CREATE``, ``DAY-2`` or ``DELETE``."""
-        return self._invocation.operation
+        return self._run_request.operation
 
     @property
     def blueprint(self) -> str | None:
         """The blueprint that the action belongs to."""
-        return self._invocation.blueprint
+        return self._run_request.blueprint
 
     @property
     def entity(self) -> Mapping[str, Any] | None:
         """The entity that a DAY-2 or DELETE run is about, as Port sent it."""
-        return self._invocation.entity
+        return self._run_request.entity
 
     @property
     def entity_identifier(self) -> str | None:
         """The identifier of that entity."""
-        return self._invocation.entity_identifier
+        return self._run_request.entity_identifier
 
     @property
     def user_email(self) -> str | None:
         """Who ran the action."""
-        return self._invocation.user_email
+        return self._run_request.user_email
 
     @property
     def message(self) -> Any:
         """The whole message, as its JSON."""
-        return self._invocation.message
+        return self._run_request.message
 
     def log(self, text: str) -> None:
         """Add a line to the run's log in Port. Lines are sent in order, soon, and before the run ends."""
@@ -103,7 +103,7 @@ class ActionRun[I](Catalog):
 
     def _links_with(self, link: Links | None) -> list[str]:
         """The links that the run has and those of its outcome: Port keeps only what was sent last."""
-        return self._links + [each for each in links_of(link) if each not in self._links]
+        return self._links + [each for each in list_links(link) if each not in self._links]
 
     def _take_lines(self) -> list[str]:
         """The log lines that were not sent yet."""
@@ -118,4 +118,4 @@ class ActionRun[I](Catalog):
 
     def _note(self, **changes: Any) -> None:
         self._check()
-        self._reports.note(self.id, until=self._until, **changes)
+        self._run_api.note(self.id, until=self._until, **changes)

@@ -17,10 +17,10 @@ from .changes import CHANGE_LOG, Change, ChangeLog, ChangeRoute, add_change_rout
 from .deadline import Deadline
 from .errors import MessageError, PortRunnerError, RecordsNotConsumed
 from .failure_queue import FailureQueue
-from .kafka import Record, records_of
+from .kafka import Record, records_from_event
 from .lifecycle import Lifecycle
 from .logs import log
-from .messages import Invocation, MessagePaths, NotOurs, parsed, read_message
+from .messages import MessagePaths, NotOurs, RunRequest, parsed, read_message
 from .metrics import Metrics
 from .port_api import PortClient
 from .routing import ActionRouter, Route, add_route
@@ -30,7 +30,7 @@ from .version import VERSION
 
 # An invocation by hand, from a test or a shell, has no deadline of its own.
 SECONDS_WITHOUT_CONTEXT = 300.0
-type Reading = Invocation | Change | NotOurs | MessageError
+type Reading = RunRequest | Change | NotOurs | MessageError
 
 TIME_WAS_UP = "the invocation's time was up"
 
@@ -45,7 +45,7 @@ class Runner:
         self._paths = message_paths or MessagePaths()
         self._routes: list[Route] = []
         self._change_routes: list[ChangeRoute] = []
-        self._consumer: Consumer | None = None
+        self._processor: RecordProcessor | None = None
 
     def include(self, router: ActionRouter) -> None:
         """Take the handlers of *router*; raises ``RegistrationError`` where two take the same runs."""
@@ -71,32 +71,37 @@ class Runner:
         come again; where it does not, raises ``RecordsNotConsumed``, and all of them come again. Raises
         ``ConfigurationError`` when the environment is not fit, before anything is done.
         """
-        if self._consumer is None:
-            self._consumer = Consumer(Settings.from_environment(), self._routes, self._change_routes, self._paths)
+        if self._processor is None:
+            self._processor = RecordProcessor(
+                Settings.from_environment(), self._routes, self._change_routes, self._paths
+            )
         seconds = context.get_remaining_time_in_millis() / 1000 if context else SECONDS_WITHOUT_CONTEXT
         with logs.fields(request_id=getattr(context, "aws_request_id", None)):
-            records = records_of(event)
-            self._consumer.show(context, records)
-            return self._consumer.consume(records, seconds)
+            records = records_from_event(event)
+            self._processor.show(context, records)
+            return self._processor.process(records, seconds)
 
 
 @dataclass
 class Delivery:
-    """A record on its way through one invocation; *again* says why it must come again, ``None`` once it is consumed."""
+    """A record on its way through one invocation.
+
+    *redelivery_reason* says why Lambda must deliver it again, ``None`` once it is consumed.
+    """
 
     record: Record
     reading: Reading
-    again: str | None = TIME_WAS_UP
+    redelivery_reason: str | None = TIME_WAS_UP
 
     @property
     def lane(self) -> str:
         """Records of one lane keep their order; those of different lanes do not wait for each other."""
-        if isinstance(self.reading, Invocation | Change):
-            return self.reading.concerns
+        if isinstance(self.reading, RunRequest | Change):
+            return self.reading.ordering_key
         return self.record.place
 
 
-class Consumer:
+class RecordProcessor:
     """Consumes the records of one event after another, within the time that each invocation has."""
 
     def __init__(
@@ -128,17 +133,19 @@ class Consumer:
             with suppress(MessageError), logs.fields(topic=record.topic, offset=record.offset):
                 log.info("message.received", message=without_secrets(parsed(record), self._secret_inputs))
 
-    def consume(self, records: Iterable[Record], seconds: float) -> Mapping[str, Any] | None:
+    def process(self, records: Iterable[Record], seconds: float) -> Mapping[str, Any] | None:
         """Handle *records* in *seconds*; returns or raises what Lambda is to be told of those that must come again."""
         deadline = Deadline.after(seconds, margin=self._settings.deadline_margin_seconds)
         deliveries = [Delivery(record, self._read(record)) for record in records]
         self._run_lanes(_lanes(deliveries), deadline)
-        again = [delivery for delivery in deliveries if delivery.again is not None]
-        if not again:
+        unfinished = [delivery for delivery in deliveries if delivery.redelivery_reason is not None]
+        if not unfinished:
             return None
         if self._settings.report_batch_item_failures:
-            return {"batchItemFailures": [{"itemIdentifier": delivery.record.identifier} for delivery in again]}
-        raise RecordsNotConsumed([f"{each.record.place} ({each.again})" for each in again], of=len(deliveries))
+            return {"batchItemFailures": [{"itemIdentifier": delivery.record.identifier} for delivery in unfinished]}
+        raise RecordsNotConsumed(
+            [f"{each.record.place} ({each.redelivery_reason})" for each in unfinished], of=len(deliveries)
+        )
 
     def _read(self, record: Record) -> Reading:
         try:
@@ -174,10 +181,10 @@ class Consumer:
         for position, delivery in enumerate(lane):
             if deadline.work_seconds <= 0:
                 return
-            delivery.again = self._consume(delivery, deadline)
-            if delivery.again is not None:
+            delivery.redelivery_reason = self._consume(delivery, deadline)
+            if delivery.redelivery_reason is not None:
                 for later in lane[position + 1 :]:  # they may not overtake it
-                    later.again = f"it follows {delivery.record.place}"
+                    later.redelivery_reason = f"it follows {delivery.record.place}"
                 return
 
     def _consume(self, delivery: Delivery, deadline: Deadline) -> str | None:
@@ -191,10 +198,10 @@ class Consumer:
                     log.debug("record.skipped", reason=reading.reason)
                 elif isinstance(reading, Change):
                     with logs.fields(blueprint=reading.blueprint, entity=reading.identifier):
-                        self._change_log.advance(reading, deadline)
+                        self._change_log.process(reading, deadline)
                 else:
                     with logs.fields(run_id=reading.run_id, action=reading.action):
-                        self._lifecycle.advance(reading, deadline)
+                        self._lifecycle.process(reading, deadline)
                 return None
             except PortRunnerError as error:
                 reason = str(error)
@@ -209,7 +216,7 @@ class Consumer:
         age = record.age
         if age is None or age <= self._settings.maximum_record_age_seconds:
             return reason
-        outcome = self._lifecycle.unreported(reading.run_id) if isinstance(reading, Invocation) else None
+        outcome = self._lifecycle.unreported(reading.run_id) if isinstance(reading, RunRequest) else None
         try:
             self._failures.keep(record, f"given up after {age:.0f} s: {reason}", outcome=outcome)
         except Exception as error:

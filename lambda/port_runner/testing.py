@@ -1,6 +1,6 @@
 """What tests of handlers need: a run that records what its handler did, and events as Lambda sends them.
 
-run = run_of("create_vm", CreateVm(cpu=2, memory=4, storage=50, region="eu-west-1"))
+run = make_run("create_vm", CreateVm(cpu=2, memory=4, storage=50, region="eu-west-1"))
 assert create_vm(run) == Success(...)
 assert run.entities["vm", "vm-r_test"].properties["deployed"] == "Deploying"
 """
@@ -16,7 +16,7 @@ from .catalog import Catalog
 from .changes import Change, EntityChange
 from .errors import PortApiError
 from .kafka import Record
-from .messages import Invocation
+from .messages import RunRequest
 from .port_api import Entity
 from .run import ActionRun
 
@@ -99,9 +99,9 @@ class RecordedCatalog(Catalog):
 class RecordedRun[I](RecordedCatalog, ActionRun[I]):
     """A run that keeps what its handler did, instead of telling Port: *entities*, *lines*, *labels*, *links*."""
 
-    def __init__(self, invocation: Invocation, inputs: I) -> None:
+    def __init__(self, run_request: RunRequest, inputs: I) -> None:
         self._open()
-        self._invocation = invocation
+        self._run_request = run_request
         self.inputs = inputs
         self.lines: list[str] = []
         self.labels: list[str] = []
@@ -129,7 +129,7 @@ class RecordedChange(RecordedCatalog, EntityChange):
         self._describe(change)
 
 
-def run_of[I](
+def make_run[I](
     action: str,
     inputs: I,
     *,
@@ -140,7 +140,7 @@ def run_of[I](
     message: Any = None,
 ) -> RecordedRun[I]:
     """A run of *action* with *inputs*, to call its handler with."""
-    invocation = Invocation(
+    run_request = RunRequest(
         record=Record(topic=TOPIC, partition=0, offset=0, group=f"{TOPIC}-0"),
         run_id=run_id,
         action=action,
@@ -152,10 +152,10 @@ def run_of[I](
         user_email="developer@example.com",
         message=message,
     )
-    return RecordedRun(invocation, inputs)
+    return RecordedRun(run_request, inputs)
 
 
-def change_of(
+def make_change(
     action: str,
     blueprint: str,
     *,

@@ -21,7 +21,7 @@ import requests
 
 import lambda_function
 from port_runner import ActionRouter, ActionRun, MessagePaths, Secret, Success
-from port_runner.kafka import records_of
+from port_runner.kafka import records_from_event
 from port_runner.messages import read_message
 from port_runner.testing import LambdaContext, kafka_event, run_message
 from scripts.bench import plain_handler
@@ -112,7 +112,7 @@ def decoding(message: Any, messages: int, repeats: int) -> dict[str, Any]:
     paths = MessagePaths()
 
     def ours() -> None:
-        for record in records_of(event):
+        for record in records_from_event(event):
             read_message(record, paths)
 
     def plain() -> None:

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 from handlers.vm import CreateVm, create_vm
 from port_runner.settings import Settings
-from port_runner.testing import run_of
+from port_runner.testing import make_run
 from tests.support.project import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -18,11 +18,11 @@ def test_handler_is_the_shipped_one() -> None:
 
 def test_example_of_a_test_works() -> None:
     """The two lines that test a handler do so."""
-    [code] = re.findall(r"```python\n(from port_runner\.testing import run_of\n.*?)```", README, re.DOTALL)
+    [code] = re.findall(r"```python\n(from port_runner\.testing import make_run\n.*?)```", README, re.DOTALL)
 
     exec(code, {"CreateVm": CreateVm, "create_vm": create_vm})
 
-    assert run_of("create_vm", CreateVm(1, 1, 1, "eu-west-1")).id in code
+    assert make_run("create_vm", CreateVm(1, 1, 1, "eu-west-1")).id in code
 
 
 def test_every_variable_of_the_environment_is_listed() -> None:

@@ -17,7 +17,7 @@ from rich.table import Table
 from port_runner import MessageError, MessagePaths
 from port_runner.changes import CHANGE_LOG, read_change
 from port_runner.kafka import Record
-from port_runner.messages import Invocation, NotOurs, parsed, read_message
+from port_runner.messages import NotOurs, RunRequest, parsed, read_message
 from port_runner.secret_inputs import without_secrets
 from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.clients.function import (
@@ -138,7 +138,7 @@ def run_of(content: Json, paths: MessagePaths) -> tuple[str | None, str | None]:
     """The run and the action that a record names."""
     with suppress(MessageError):
         read = read_message(record_of(content), paths)
-        if isinstance(read, Invocation):
+        if isinstance(read, RunRequest):
             return read.run_id, read.action
     return None, None
 

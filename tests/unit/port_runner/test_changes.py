@@ -8,7 +8,7 @@ import pytest
 
 from handlers import storage
 from port_runner import ActionRouter, EntityChange, RecordsNotConsumed, RegistrationError
-from port_runner.testing import change_of, kafka_event
+from port_runner.testing import kafka_event, make_change
 from tests.support.function_under_test import UNTIL_LATER, Function
 
 TOPIC = "org_test.change.log"
@@ -176,7 +176,7 @@ def test_shipped_listener_grows_storage_that_runs_low(
 def test_listener_is_tested_by_calling_it() -> None:
     """A recorded change holds what its listener wrote, with no Port at all."""
     after = entity(free_storage=4, storage_size=50)
-    change = change_of("UPDATE", "vm", before=entity(free_storage=9, storage_size=50), after=after)
+    change = make_change("UPDATE", "vm", before=entity(free_storage=9, storage_size=50), after=after)
 
     storage.grow_low_storage(change)
 

@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from port_runner import logs
 from port_runner.failure_queue import LARGEST_MESSAGE, FailureQueue
-from port_runner.kafka import Record, records_of
+from port_runner.kafka import Record, records_from_event
 from port_runner.metrics import Metrics
 from port_runner.testing import kafka_event
 
@@ -68,7 +68,7 @@ def failures_of(url: str | None) -> FailureQueue:
 
 
 def record_of(message: Any) -> Record:
-    (record,) = records_of(kafka_event(message, partition=3, offset=17, timestamp=1545084650987))
+    (record,) = records_from_event(kafka_event(message, partition=3, offset=17, timestamp=1545084650987))
     return record
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from port_runner import MessageError, PortRunnerError
-from port_runner.kafka import Record, records_of
+from port_runner.kafka import Record, records_from_event
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -46,7 +46,7 @@ def event_with(**groups: list[Any] | None) -> dict[str, Any]:
 
 
 def one_record(content: Any) -> Record:
-    (record,) = records_of(event_with(**{"org_1.runs-0": [content]}))
+    (record,) = records_from_event(event_with(**{"org_1.runs-0": [content]}))
     return record
 
 
@@ -66,7 +66,7 @@ def test_record_holds_what_lambda_delivered() -> None:
 
 def test_every_partition_is_read_in_order() -> None:
     """One event mixes several partitions; each keeps its order, and a group may be empty or null."""
-    records = records_of(
+    records = records_from_event(
         event_with(
             **{
                 "t-0": [as_delivered(topic="t", offset=1), as_delivered(topic="t", offset=2)],
@@ -83,7 +83,7 @@ def test_every_partition_is_read_in_order() -> None:
 @pytest.mark.parametrize("topic", ["org_1.runs", "a-b-1.runs-2", "-", "plain"])
 def test_topic_is_the_records_own(topic: str) -> None:
     """Topic and partition come from the record, never from the group's name: topics hold dashes and dots too."""
-    (record,) = records_of(event_with(**{f"{topic}-3": [as_delivered(topic=topic, partition=3)]}))
+    (record,) = records_from_event(event_with(**{f"{topic}-3": [as_delivered(topic=topic, partition=3)]}))
 
     assert (record.topic, record.partition) == (topic, 3)
     assert record.identifier == {"partition": f"{topic}-3", "offset": 15}
@@ -94,7 +94,7 @@ def test_msk_events_are_read_alike() -> None:
     event = event_with(**{"org_1.runs-0": [as_delivered(b"text")]})
     event |= {"eventSource": "aws:kafka", "eventSourceArn": "arn:aws:kafka:eu-west-1:123456789012:cluster/c/1"}
 
-    assert [record.text() for record in records_of(event)] == ["text"]
+    assert [record.text() for record in records_from_event(event)] == ["text"]
 
 
 @pytest.mark.parametrize("missing", ["key", "headers", "timestamp", "timestampType", "value"])
@@ -180,20 +180,20 @@ def test_every_value_is_read_as_it_was_written(value: bytes) -> None:
 def test_what_is_no_kafka_event_is_said(event: Any) -> None:
     """An event of another kind raises PortRunnerError: nothing of it can be consumed."""
     with pytest.raises(PortRunnerError, match="this is no Kafka event"):
-        records_of(event)
+        records_from_event(event)
 
 
 def test_an_event_without_records_has_none() -> None:
     """No records are no error."""
-    assert records_of(event_with()) == []
+    assert records_from_event(event_with()) == []
 
 
 @settings(deadline=None)
 @given(JSON | st.fixed_dictionaries({"records": st.dictionaries(st.text(), JSON, max_size=3)}))
 def test_no_json_raises_anything_but_our_error(event: Any) -> None:
-    """records_of takes any JSON: it gives records or raises PortRunnerError."""
+    """records_from_event takes any JSON: it gives records or raises PortRunnerError."""
     try:
-        records = records_of(event)
+        records = records_from_event(event)
     except PortRunnerError:
         return
     assert all(isinstance(record, Record) for record in records)

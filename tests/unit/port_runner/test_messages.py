@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from port_runner import MessageError, MessagePaths
-from port_runner.kafka import Record, records_of
-from port_runner.messages import Invocation, NotOurs, read_message
+from port_runner.kafka import Record, records_from_event
+from port_runner.messages import NotOurs, RunRequest, read_message
 from port_runner.testing import kafka_event
 from tests.support.function_under_test import event_file
 
@@ -28,17 +28,17 @@ JSON = st.recursive(
 
 
 def record_of(message: Any) -> Record:
-    (record,) = records_of(kafka_event(message))
+    (record,) = records_from_event(kafka_event(message))
     return record
 
 
-def read(message: Any, **paths: Any) -> Invocation | NotOurs:
+def read(message: Any, **paths: Any) -> RunRequest | NotOurs:
     return read_message(record_of(message), MessagePaths(**paths))
 
 
-def invocation_of(message: Any, **paths: Any) -> Invocation:
+def invocation_of(message: Any, **paths: Any) -> RunRequest:
     reading = read(message, **paths)
-    assert isinstance(reading, Invocation), reading
+    assert isinstance(reading, RunRequest), reading
     return reading
 
 
@@ -304,7 +304,7 @@ def test_runs_of_one_entity_concern_the_same() -> None:
     """Runs may not overtake each other on an entity; runs without one concern nothing but themselves."""
 
     def concerns(run_id: str, blueprint: str | None, entity: str | None) -> str:
-        return invocation_of({"context": {"runId": run_id, "blueprint": blueprint, "entity": entity}}).concerns
+        return invocation_of({"context": {"runId": run_id, "blueprint": blueprint, "entity": entity}}).ordering_key
 
     assert concerns("r_1", "service", "orders") == concerns("r_2", "service", "orders")
     assert concerns("r_1", "service", "orders") != concerns("r_1", "service", "payments")
@@ -335,7 +335,7 @@ def test_any_json_is_read_or_refused(message: Any) -> None:
         said = error.reason
     else:
         said = reading.reason if isinstance(reading, NotOurs) else ""
-        assert isinstance(reading, NotOurs) or isinstance(reading.concerns, str)
+        assert isinstance(reading, NotOurs) or isinstance(reading.ordering_key, str)
     assert said in {
         "",
         "its value is not JSON",

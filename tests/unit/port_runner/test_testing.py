@@ -12,9 +12,9 @@ import pytest
 import port_runner.testing
 from handlers.vm import CreateVm, create_vm
 from port_runner import ActionRun, Entity, MessagePaths, PortApiError, Success
-from port_runner.kafka import records_of
-from port_runner.messages import Invocation, read_message
-from port_runner.testing import LambdaContext, RecordedRun, kafka_event, run_message, run_of
+from port_runner.kafka import records_from_event
+from port_runner.messages import RunRequest, read_message
+from port_runner.testing import LambdaContext, RecordedRun, kafka_event, make_run, run_message
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Size:
 
 
 def a_run(**more: Any) -> RecordedRun[Size]:
-    return run_of("resize_vm", Size(cpu=2), **more)
+    return make_run("resize_vm", Size(cpu=2), **more)
 
 
 def public_members(kind: type) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def public_members(kind: type) -> dict[str, Any]:
 def test_the_example_of_the_module_works() -> None:
     """What the module's docstring shows is how it is."""
     lines = [line for line in (port_runner.testing.__doc__ or "").splitlines() if "run" in line and "=" in line]
-    names = {"run_of": run_of, "CreateVm": CreateVm, "create_vm": create_vm}
+    names = {"make_run": make_run, "CreateVm": CreateVm, "create_vm": create_vm}
     names["Success"] = lambda *_: Success("VM in eu-west-1 (vm-r_test) is being deployed.")
 
     assert [line.split()[0] for line in lines] == ["run", "assert", "assert"]
@@ -63,7 +63,7 @@ def test_every_member_can_be_used() -> None:
 
 
 def test_a_run_is_what_it_was_made_of() -> None:
-    """What run_of is given, the handler sees."""
+    """What make_run is given, the handler sees."""
     run = a_run(
         run_id="r_1", operation="DAY-2", blueprint="vm", entity={"identifier": "vm-1", "title": "VM"}, message={"a": 1}
     )
@@ -181,10 +181,10 @@ def test_what_is_not_there() -> None:
 # Events and messages
 
 
-def invocation_of(message: Any) -> Invocation:
-    (record,) = records_of(kafka_event(message))
+def invocation_of(message: Any) -> RunRequest:
+    (record,) = records_from_event(kafka_event(message))
     reading = read_message(record, MessagePaths())
-    assert isinstance(reading, Invocation)
+    assert isinstance(reading, RunRequest)
     return reading
 
 
@@ -208,7 +208,7 @@ def test_a_kafka_event_holds_its_messages_in_order() -> None:
     """Any JSON, bytes as they are and tombstones become records with rising offsets of one partition."""
     event = kafka_event({"ž": 1}, b"\xff", None, [1], topic="a-b.c", partition=2, offset=40)
 
-    records = records_of(json.loads(json.dumps(event)))
+    records = records_from_event(json.loads(json.dumps(event)))
 
     assert [record.place for record in records] == [f"a-b.c-2@{offset}" for offset in (40, 41, 42, 43)]
     assert [record.identifier["partition"] for record in records] == ["a-b.c-2"] * 4
@@ -218,7 +218,7 @@ def test_a_kafka_event_holds_its_messages_in_order() -> None:
 
 def test_a_kafka_event_is_new_or_as_old_as_it_is_told() -> None:
     """Without a timestamp a record was written just now."""
-    (new,), (old,) = records_of(kafka_event({})), records_of(kafka_event({}, timestamp=1000))
+    (new,), (old,) = records_from_event(kafka_event({})), records_from_event(kafka_event({}, timestamp=1000))
 
     assert new.age is not None
     assert new.age < 5
@@ -240,4 +240,4 @@ def test_inputs_without_a_dataclass_are_a_mapping() -> None:
     """A handler that names no dataclass is given a mapping, here as there."""
     inputs: Mapping[str, Any] = {"cpu": 2}
 
-    assert run_of("resize_vm", inputs).inputs["cpu"] == 2
+    assert make_run("resize_vm", inputs).inputs["cpu"] == 2

@@ -8,7 +8,7 @@ import pytest
 from handlers.vm import CreateVm, create_vm
 from port_runner import Success
 from port_runner.inputs import reader_of
-from port_runner.testing import RecordedRun, run_of
+from port_runner.testing import RecordedRun, make_run
 
 # Port's rule for identifiers of entities, for those that hold ASCII letters only.
 IDENTIFIER = re.compile(r"[A-Za-z0-9@_.+:\\/=-]{1,1000}")
@@ -16,7 +16,7 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9@_.+:\\/=-]{1,1000}")
 
 def a_run(**inputs: Any) -> RecordedRun[CreateVm]:
     asked = {"cpu": 2, "memory": 4, "storage": 50, "region": "eu-west-1", **inputs}
-    return run_of("create_vm", CreateVm(**asked))
+    return make_run("create_vm", CreateVm(**asked))
 
 
 def test_the_vm_is_put_into_the_catalog() -> None:
@@ -59,7 +59,7 @@ def test_two_vms_of_one_title_are_two() -> None:
     """Titles repeat, so the identifier is made of the run's id, which does not, and is one that Port takes."""
     identifiers = set()
     for run_id in ("r_QOz6WoOB1Q2lmhZZ", "run_q2mGf9ZYkFRnZJjB"):
-        run = run_of("create_vm", CreateVm(2, 4, 50, "eu-west-1", title="Büro (2), new"), run_id=run_id)
+        run = make_run("create_vm", CreateVm(2, 4, 50, "eu-west-1", title="Büro (2), new"), run_id=run_id)
         create_vm(run)
         identifiers |= {identifier for _, identifier in run.entities}
 

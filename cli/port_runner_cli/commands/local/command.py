@@ -59,14 +59,14 @@ def invocations_of(event: Json) -> list[Any]:
     """What the event's records ask for; nothing for one that nobody can read. Raises SettingsError."""
     kafka, messages, errors = _library("kafka"), _library("messages"), _library("errors")
     try:
-        records = kafka.records_of(event)
+        records = kafka.records_from_event(event)
     except errors.PortRunnerError as error:
         raise SettingsError(f"{error}.") from error
     found = []
     for record in records:
         with contextlib.suppress(errors.MessageError):
             found.append(messages.read_message(record, messages.MessagePaths()))
-    return [each for each in found if isinstance(each, messages.Invocation)]
+    return [each for each in found if isinstance(each, messages.RunRequest)]
 
 
 # The handlers

@@ -30,7 +30,7 @@ class RunState:
         return self.status != IN_PROGRESS
 
 
-class Reports(Protocol):
+class RunApi(Protocol):
     """What one kind of run can be told. Every call takes the moment *until* and raises as ``PortClient`` does."""
 
     def run_id_of_entities(self, run_id: str) -> str | None:
@@ -66,7 +66,7 @@ class Reports(Protocol):
         """End the run with all there is to show."""
 
 
-class ActionRunReports:
+class ActionRunApi:
     """The run of an action: ``/v1/actions/runs``. Its status is never set but to end it: it is in progress already."""
 
     def __init__(self, port: PortClient) -> None:
@@ -119,7 +119,7 @@ class ActionRunReports:
         self._port.update_run(run_id, until=until, status=outcome.status, **shown)
 
 
-class NodeRunReports:
+class NodeRunApi:
     """The run of a workflow's node: ``/v1/workflows/nodes/runs``.
 
     It is ``COMPLETED`` with a result, of which the bad one is ``FAILED``. Port has no call that reads such a run, so
@@ -178,7 +178,7 @@ def _identifier(value: Any) -> str | None:
     return identifier if isinstance(identifier, str) else None
 
 
-def refused(error: PortApiError) -> bool:
+def is_refusal(error: PortApiError) -> bool:
     """Whether Port would refuse the same request again, for what it holds or for the state of its run."""
     return error.status in (400, 413, 422)
 
