@@ -221,7 +221,8 @@ def show(screen: Screen, directory: Path, *, stays: bool) -> None:
             terraform = Terraform(ROOT_MODULE, directory, stack.environment, progress=screen.tell_of_resource)
             with screen.step("Prepare Terraform: terraform init"):
                 terraform.init()
-            variables = variables_of(stack)
+                terraform.override(stack.module_arguments)
+            variables = stack.variables
             if not ours:
                 # A LocalStack of ours goes with all it holds; another one is tidied on every way out.
                 applied.callback(remove, terraform, variables, screen)
@@ -284,20 +285,6 @@ def exports(stack: Stack, function_name: str) -> str:
     }
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
     return "unset AWS_PROFILE\n" + "".join(lines)
-
-
-def variables_of(stack: Stack) -> dict[str, object]:
-    """The example's variables for the local stack."""
-    return {
-        "port_org_id": stack.port.organization_id,
-        "port_api_url": stack.port.url,
-        "port_credentials": {"client_id": stack.port.client_id, "client_secret": stack.port.client_secret},
-        "kafka_bootstrap_servers": stack.kafka.bootstrap_servers,
-        "kafka_ca_certificate": stack.kafka.ca_certificate,
-        "kafka_credentials": {"username": stack.kafka.username, "password": stack.kafka.password},
-        # The topic is new: all that it holds is this demo's.
-        "starting_position": "TRIM_HORIZON",
-    }
 
 
 def watch(stack: Stack, port: PortConnection, screen: Screen, mapping: str) -> dict[str, Any]:

@@ -57,6 +57,26 @@ class Stack:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    @property
+    def variables(self) -> dict[str, object]:
+        """The variables of a root module that uses this Port and this Kafka."""
+        return {
+            "port_org_id": self.port.organization_id,
+            "port_credentials": {"client_id": self.port.client_id, "client_secret": self.port.client_secret},
+            "kafka_credentials": {"username": self.kafka.username, "password": self.kafka.password},
+        }
+
+    @property
+    def module_arguments(self) -> dict[str, object]:
+        """The module's arguments that lead it to this Port and this Kafka, for an override of the root module."""
+        return {
+            "port_api_url": self.port.url,
+            "kafka_bootstrap_servers": self.kafka.bootstrap_servers,
+            "kafka_ca_certificate": self.kafka.ca_certificate,
+            # The topic is new: each run in it belongs to this stack.
+            "starting_position": "TRIM_HORIZON",
+        }
+
 
 def _quiet(message: str) -> None:
     pass

@@ -92,6 +92,14 @@ class Terraform:
                 f"{PROVIDER}.\n{error}"
             ) from None
 
+    def override(self, arguments: Mapping[str, object]) -> None:
+        """Give the root module's call of `port_runner` these arguments, in place of its own and of an earlier override.
+
+        https://developer.hashicorp.com/terraform/language/files/override
+        """
+        text = json.dumps({"module": {"port_runner": arguments}}, ensure_ascii=False)
+        (self.root_module / "sandbox_override.tf.json").write_text(text.replace("${", "$${").replace("%{", "%%{"))
+
     def apply(self, variables: Mapping[str, object]) -> None:
         """Create or change what has to be; None leaves a variable unset."""
         self._run("apply", "-input=false", "-auto-approve", "-no-color", variables=variables)

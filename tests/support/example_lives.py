@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from scripts.demo import variables_of
 from scripts.package import package_function
 
 from port_runner_cli.clients.port import PortConnection
@@ -30,7 +29,7 @@ from tests.support.module_under_test import INPUTS, Deployment
 from tests.support.project import ROOT
 
 # The AWS provider waits for 25 s after it has made a queue: one test of it is enough.
-ARGUMENTS: dict[str, object] = {"create_failure_queue": False, "starting_position": "TRIM_HORIZON"}
+ARGUMENTS: dict[str, object] = {"create_failure_queue": False}
 
 FUNCTION, LAYER = "aws_lambda_function.this", "aws_lambda_layer_version.dependencies"
 RUNS, CHANGE_LOG = (f'aws_lambda_event_source_mapping.kafka["{key}"]' for key in ("runs", "change_log"))
@@ -61,7 +60,7 @@ class Beginning:
 
     def argue(self, arguments: Mapping[str, object]) -> None:
         """Give the module these arguments beside its own."""
-        write_arguments(self.terraform, {**self.arguments, **arguments})
+        self.terraform.override({**self.arguments, **arguments})
 
     @contextmanager
     def applied(self) -> Iterator[Deployment]:
@@ -72,11 +71,6 @@ class Beginning:
             yield replace(self.deployment, outputs=self.terraform.output())
         finally:
             self.terraform.destroy(self.variables)
-
-
-def write_arguments(terraform: Terraform, arguments: Mapping[str, object]) -> None:
-    override = terraform.root_module / "tests_override.tf.json"
-    override.write_text(json.dumps({"module": {"port_runner": arguments}}))
 
 
 @dataclass(frozen=True)
@@ -97,7 +91,9 @@ class Place:
         kafka.change_password(f"password of {name}")
         terraform = Terraform(root_module, self.make(kind), self.stack.environment)
         deployment = Deployment(name, replace(self.stack, kafka=kafka), self.port, terraform, {}, {})
-        beginning = Beginning(deployment, {"name": name, "kafka_topic": kafka.topic, **ARGUMENTS})
+        beginning = Beginning(
+            deployment, {**self.stack.module_arguments, "name": name, "kafka_topic": kafka.topic, **ARGUMENTS}
+        )
         beginning.argue({})
         return beginning
 
@@ -150,14 +146,12 @@ def enterprise(place: Place) -> Enterprise:
     beginning = place.begin("enterprise", MODULE / "examples" / "existing-secrets-and-vpc")
     deployment = beginning.deployment
     name, stack = deployment.name, deployment.stack
-    values = variables_of(stack)
-    beginning.argue({"kafka_ca_certificate": values["kafka_ca_certificate"]})
     with ExitStack() as brought:
         beginning.variables.update(
-            {key: values[key] for key in ("port_org_id", "port_api_url", "kafka_bootstrap_servers")}
+            {"port_org_id": stack.port.organization_id}
             | bring_network(name, stack, brought)
             | {
-                f"{kind}_secret_name": bring_secret(f"{name}/{kind}", values[kind], stack, brought)
+                f"{kind}_secret_name": bring_secret(f"{name}/{kind}", stack.variables[kind], stack, brought)
                 for kind in CREDENTIALS
             }
             | {
@@ -253,9 +247,6 @@ def pipeline(place: Place) -> Pipeline:
     beginning = place.begin("pipeline", MODULE / "deployment")
     deployment, directory = beginning.deployment, place.directory / "pipeline"
     name, stack = deployment.name, deployment.stack
-    values = variables_of(stack)
-    given = ("port_api_url", "kafka_bootstrap_servers", "kafka_ca_certificate")
-    beginning.argue({key: values[key] for key in given})
     states = stack.aws("s3")
     states.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     secrets = {
@@ -322,7 +313,7 @@ def adding(place: Place) -> Addition:
     # The organization's topic: it is Port itself that publishes.
     del beginning.arguments["kafka_topic"]
     beginning.argue({})
-    beginning.variables.update(variables_of(stack))
+    beginning.variables.update(stack.variables)
     add_action(project)
     packages = project / "dist"
     packages.unlink()
@@ -431,7 +422,7 @@ class Changes:
 
 def changing(place: Place) -> Changes:
     beginning = place.begin("changing", MODULE / "examples" / "change-log")
-    beginning.variables.update(variables_of(beginning.deployment.stack))
+    beginning.variables.update(beginning.deployment.stack.variables)
     organization, terraform = place.stack.port.organization_id, beginning.terraform
     with beginning.applied() as deployment:
         run, storage_size = run_once(deployment), tell_change_log(deployment)
@@ -459,16 +450,16 @@ def changing(place: Place) -> Changes:
                 "layer_package": str(package),
                 "role_path": "/other/",
                 "kafka_credentials_version": 2,
+                "kafka_bootstrap_servers": ["localhost:1", *deployment.stack.kafka.bootstrap_servers],
             }
         )
-        brokers = ["localhost:1", *deployment.stack.kafka.bootstrap_servers]
-        replacements = terraform.plan({**beginning.variables, "kafka_bootstrap_servers": brokers})
+        replacements = terraform.plan(beginning.variables)
         beginning.argue({})
         imported, import_plan = plan_import(beginning, place.make("import"))
 
         secrets = [deployment.stack.kafka.password, deployment.stack.port.client_secret]
         deployment.stack.kafka.change_password("rotated password")
-        rotated = variables_of(deployment.stack)
+        rotated = deployment.stack.variables
         rotated["port_credentials"] |= {"encryption_secret": "rotated secret"}  # type: ignore[operator]
         beginning.variables.update(rotated)
         versions = {"kafka_credentials_version": 2, "port_credentials_version": 2, "event_source_mapping_enabled": True}
@@ -603,7 +594,7 @@ def plan_import(beginning: Beginning, directory: Path) -> tuple[int, Plan]:
     blocks = [f"import {{\n  to = {to}\n  id = {json.dumps(identifier)}\n}}\n" for to, identifier in wanted.items()]
     example = MODULE / "examples" / "change-log"
     terraform = Terraform(example, directory, beginning.deployment.stack.environment)
-    write_arguments(terraform, beginning.arguments)
+    terraform.override(beginning.arguments)
     (terraform.root_module / "import.tf").write_text("".join(blocks))
     terraform.init()
     return len(blocks), terraform.plan(beginning.variables)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
-from scripts.demo import variables_of
 from scripts.package import package_function
 
 from port_runner.testing import run_message
@@ -214,9 +213,8 @@ def deployed(stack: Stack, port: PortConnection, directory: Path) -> Iterator[De
     name = f"tests-{uuid.uuid4().hex[:8]}"
     terraform = Terraform(EXAMPLE, directory, stack.environment)
     settings = {**SETTINGS, "name": name, "function_package": str(_function_package(directory))}
-    override = terraform.root_module / "tests_override.tf.json"
-    override.write_text(json.dumps({"module": {"port_runner": settings}}))
-    variables = variables_of(stack)
+    terraform.override({**stack.module_arguments, **settings})
+    variables = stack.variables
     terraform.init()
     try:
         terraform.apply(variables)

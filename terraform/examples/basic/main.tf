@@ -6,12 +6,7 @@ module "port_runner" {
   source = "../.."
 
   port_org_id       = var.port_org_id
+  port_region       = var.port_region
   kafka_credentials = var.kafka_credentials
   port_credentials  = var.port_credentials
-
-  port_region             = var.port_region
-  port_api_url            = var.port_api_url
-  kafka_bootstrap_servers = var.kafka_bootstrap_servers
-  kafka_ca_certificate    = var.kafka_ca_certificate
-  starting_position       = var.starting_position
 }

@@ -35,27 +35,3 @@ variable "port_region" {
   type        = string
   default     = "eu"
 }
-
-variable "port_api_url" {
-  description = "Address of Port's API, if it is not that of port_region."
-  type        = string
-  default     = null
-}
-
-variable "kafka_bootstrap_servers" {
-  description = "Kafka brokers as host:port, if they are not those of port_region."
-  type        = list(string)
-  default     = null
-}
-
-variable "kafka_ca_certificate" {
-  description = "PEM of the authority that signed the brokers' certificates, if it is a private one."
-  type        = string
-  default     = null
-}
-
-variable "starting_position" {
-  description = "Where the new consumer group begins: LATEST, or TRIM_HORIZON for every run that the topic still holds."
-  type        = string
-  default     = "LATEST"
-}

@@ -33,9 +33,7 @@ module "port_runner" {
   alarm_topic_arns                  = var.alarm_topic_arns
   create_dashboard                  = true
 
-  port_region             = var.port_region
-  port_api_url            = var.port_api_url
-  kafka_bootstrap_servers = var.kafka_bootstrap_servers
+  port_region = var.port_region
 }
 
 # What the handlers of this runner do in AWS: an example.

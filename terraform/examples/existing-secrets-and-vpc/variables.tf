@@ -75,15 +75,3 @@ variable "port_region" {
   type        = string
   default     = "eu"
 }
-
-variable "port_api_url" {
-  description = "Address of Port's API, if it is not that of port_region."
-  type        = string
-  default     = null
-}
-
-variable "kafka_bootstrap_servers" {
-  description = "Kafka brokers as host:port, if they are not those of port_region."
-  type        = list(string)
-  default     = null
-}
