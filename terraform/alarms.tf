@@ -1,7 +1,7 @@
 locals {
   create_alarms = length(var.alarm_topic_arns) > 0
 
-  # The function writes metrics of its own into its log, from which CloudWatch takes them.
+  # The function writes its metrics as log lines, and CloudWatch extracts them.
   metric_namespace = "PortRunner"
 
   function_dimensions = { FunctionName = aws_lambda_function.this.function_name }
@@ -9,7 +9,7 @@ locals {
   alarms = merge(
     {
       errors = {
-        description        = "The function failed: its batch is delivered again, and the runs behind it wait."
+        description        = "The function failed. Lambda redelivers its batch, and later runs wait."
         namespace          = "AWS/Lambda"
         metric_name        = "Errors"
         dimensions         = local.function_dimensions
@@ -18,7 +18,7 @@ locals {
         threshold          = 0
       }
       throttles = {
-        description        = "Lambda held invocations back: the concurrency of the function or the account is used up."
+        description        = "Lambda throttled invocations. The concurrency of the function or of the account is used up."
         namespace          = "AWS/Lambda"
         metric_name        = "Throttles"
         dimensions         = local.function_dimensions
@@ -27,7 +27,7 @@ locals {
         threshold          = 0
       }
       duration = {
-        description        = "An invocation took more than nine tenths of the timeout, at which its runs end as timed out."
+        description        = "An invocation took more than 90 % of the timeout. At the timeout, its runs end as timed out."
         namespace          = "AWS/Lambda"
         metric_name        = "Duration"
         dimensions         = local.function_dimensions
@@ -36,7 +36,7 @@ locals {
         threshold          = var.timeout * 900
       }
       offset-lag = {
-        description        = "Runs have been waiting in Kafka for a quarter of an hour."
+        description        = "Runs have been waiting in Kafka for 15 minutes."
         namespace          = "AWS/Lambda"
         metric_name        = "OffsetLag"
         dimensions         = local.function_dimensions
@@ -82,10 +82,10 @@ resource "aws_cloudwatch_metric_alarm" "no_run_ended" {
   count = local.create_alarms ? 1 : 0
 
   alarm_name          = "${var.name}-no-run-ended"
-  alarm_description   = "Runs were started for half an hour and none ended: handlers hang, or Port cannot be told."
+  alarm_description   = "Runs started for half an hour, but no run ended. Handlers hang, or Port cannot be reached."
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
-  # A quarter of an hour is longer than any invocation, and two of them leave out the run that ends just after the first.
+  # 15 minutes are longer than any invocation. Two periods leave out a run that ends just after the first period.
   evaluation_periods = 2
   treat_missing_data = "notBreaching"
   alarm_actions      = var.alarm_topic_arns

@@ -2,7 +2,7 @@ locals {
   kafka_topic             = coalesce(var.kafka_topic, "${var.port_org_id}.runs")
   kafka_consumer_group_id = coalesce(var.kafka_consumer_group_id, "${var.port_org_id}.${var.name}")
 
-  # Port's older messages name the action in payload.action.identifier too, its newer ones only at the top.
+  # Port's older messages also name the action in payload.action.identifier, newer ones only at the top.
   runs_filter_patterns = length(var.filter_actions) == 0 ? [] : [
     jsonencode({ value = { action = var.filter_actions } }),
     jsonencode({ value = { payload = { action = { identifier = var.filter_actions } } } }),
@@ -19,7 +19,7 @@ locals {
     var.create_change_log_event_source_mapping ? {
       change_log = {
         topic = "${var.port_org_id}.change.log"
-        # Lambda wants a consumer group of its own for every mapping, and Port one that begins with the organization.
+        # Lambda needs a separate consumer group for each mapping, and Port one that begins with the organization.
         consumer_group_id = "${startswith(local.kafka_consumer_group_id, "${var.port_org_id}.") ? local.kafka_consumer_group_id : "${var.port_org_id}.${var.name}"}.change-log"
         filter_patterns   = []
       }
@@ -34,7 +34,7 @@ locals {
   provisioned                = var.provisioned_pollers != null
   report_batch_item_failures = coalesce(var.report_batch_item_failures, local.provisioned)
 
-  # Where Lambda may give a batch up, what it gives up is kept.
+  # If Lambda may give up a batch, the batch goes to a destination.
   discards_batches        = var.maximum_retry_attempts != null || var.maximum_record_age_in_seconds != null
   failure_destination_arn = local.discards_batches ? try(coalesce(var.failure_destination_arn, local.failure_queue_arn), null) : var.failure_destination_arn
 }
@@ -50,7 +50,7 @@ resource "aws_lambda_event_source_mapping" "kafka" {
   batch_size                         = var.batch_size
   maximum_batching_window_in_seconds = var.maximum_batching_window_in_seconds
 
-  # The provider keeps the old number where one is only taken away: -1, Lambda's default, has to be said.
+  # The provider keeps the old number when the argument is removed, so -1, Lambda's default, is set explicitly.
   maximum_retry_attempts         = local.provisioned ? coalesce(var.maximum_retry_attempts, -1) : null
   maximum_record_age_in_seconds  = local.provisioned ? coalesce(var.maximum_record_age_in_seconds, -1) : null
   bisect_batch_on_function_error = local.provisioned ? var.bisect_batch_on_function_error : null
@@ -110,9 +110,9 @@ resource "aws_lambda_event_source_mapping" "kafka" {
 
   tags = var.tags
 
-  # Lambda reads the secrets with the function's role as soon as the mapping exists. The order also holds for a
-  # destroy: the mapping goes before what it needs. It is never replaced create_before_destroy: two mappings in one
-  # consumer group would share the topic.
+  # Lambda reads the secrets with the function's role as soon as the mapping exists. On destroy, the order makes the
+  # mapping go first. The mapping is not replaced create_before_destroy: two mappings in one consumer group would share
+  # the topic.
   depends_on = [
     aws_iam_role_policy.this,
     aws_iam_role_policy_attachment.handlers,

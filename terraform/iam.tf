@@ -1,12 +1,12 @@
 locals {
   role_arn = var.role_arn == null ? aws_iam_role.lambda[0].arn : var.role_arn
 
-  # The policy document names resources by locals only: where it names one itself, Terraform reads it during the apply
-  # whenever that resource changes at all, and every such plan shows a change of the policy that is none.
+  # The policy document refers to resources through locals only. With a direct reference, Terraform reads the document
+  # during the apply whenever that resource changes, and each such plan shows a change of the policy that is not real.
   log_group_arn     = aws_cloudwatch_log_group.lambda.arn
   failure_queue_arn = one(aws_sqs_queue.failures[*].arn)
 
-  # Read from an ARN, for the data source of the region has other attributes in each major version of the provider.
+  # Read from an ARN, because the data source of the region has different attributes in each major provider version.
   log_group_arn_parts = split(":", local.log_group_arn)
   region              = local.log_group_arn_parts[3]
   function_arn        = join(":", [local.log_group_arn_parts[0], local.log_group_arn_parts[1], "lambda", local.region, local.log_group_arn_parts[4], "function", var.name])
@@ -55,7 +55,7 @@ data "aws_iam_policy_document" "lambda" {
     resources = ["${local.log_group_arn}:*"]
   }
 
-  # Lambda reads the secrets of the mapping with the function's role.
+  # Lambda uses the function's role to read the mapping's secrets.
   statement {
     sid       = "ReadKafkaCredentials"
     actions   = ["secretsmanager:GetSecretValue"]
@@ -118,8 +118,8 @@ data "aws_iam_policy_document" "lambda" {
     }
   }
 
-  # EC2 knows no ARN for the describe actions, and Lambda checks the others without one: the star that AWS asks for.
-  # The second statement takes these rights from the function's own code and leaves them to the Lambda service.
+  # AWS requires "*": EC2 has no ARN for the describe actions, and Lambda checks the other actions without one.
+  # The second statement denies these actions to the function's own code and leaves them to the Lambda service.
   dynamic "statement" {
     for_each = length(var.vpc_subnet_ids) > 0 ? ["*"] : []
 
@@ -148,8 +148,8 @@ data "aws_iam_policy_document" "lambda" {
   }
 }
 
-# Both name the role by its id, which is its name too, but unknown as long as the role is being replaced: what is on the
-# role then goes and comes back with it.
+# Both refer to the role by its id, which equals its name but is unknown while the role is being replaced. So the
+# policies are replaced together with the role.
 
 resource "aws_iam_role_policy" "this" {
   count = var.role_arn == null ? 1 : 0

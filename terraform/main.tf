@@ -1,5 +1,5 @@
 locals {
-  # What Port publishes for each of its regions. The brokers' certificates are publicly trusted.
+  # The addresses that Port publishes for its regions. The brokers' certificates are publicly trusted.
   port_regions = {
     eu = {
       api_url           = "https://api.port.io"
@@ -18,10 +18,10 @@ locals {
   layer_package    = coalesce(var.layer_package, "${path.module}/../dist/layer-${var.architecture}.zip")
 }
 
-# Made before the function: Lambda would otherwise make it at the first line, without retention, and Terraform could
-# not make it any more.
+# Created before the function. Otherwise Lambda creates it at the first log line, without retention, and Terraform's own
+# creation fails.
 resource "aws_cloudwatch_log_group" "lambda" {
-  # checkov:skip=CKV_AWS_338:Port keeps each run and its log. How long these lines are of use is the caller's to say.
+  # checkov:skip=CKV_AWS_338:Port keeps each run and its log. The caller decides how long the function's lines are useful.
 
   name              = "/aws/lambda/${var.name}"
   retention_in_days = var.cloudwatch_logs_retention_in_days
@@ -42,7 +42,7 @@ resource "aws_lambda_layer_version" "dependencies" {
   s3_object_version = one(var.package_s3[*].layer_object_version)
 
   lifecycle {
-    # Every change makes a new version: the function must have it before the old one goes.
+    # Every change creates a new version. The function must use it before the old one is deleted.
     create_before_destroy = true
 
     precondition {
@@ -53,9 +53,9 @@ resource "aws_lambda_layer_version" "dependencies" {
 }
 
 resource "aws_lambda_function" "this" {
-  # checkov:skip=CKV_AWS_50:A trace would show one segment for a whole batch. What becomes of each run is in the log and the metrics.
-  # checkov:skip=CKV_AWS_116:Lambda sends asynchronous invocations there, never what a mapping delivers: that goes to the failure queue.
-  # checkov:skip=CKV_AWS_272:A signing profile is the account's to have. The pipeline hands the packages on by their hashes.
+  # checkov:skip=CKV_AWS_50:A trace would show one segment for a whole batch. The log and the metrics show each run.
+  # checkov:skip=CKV_AWS_116:Lambda sends asynchronous invocations there, never the batches of a mapping. Those go to the failure queue.
+  # checkov:skip=CKV_AWS_272:A signing profile belongs to the account. The pipeline checks the packages by their hashes.
 
   function_name = var.name
   description   = "Runs Port's actions: reads ${local.kafka_topic} and reports each run to Port"
@@ -96,9 +96,9 @@ resource "aws_lambda_function" "this" {
   }
 
   logging_config {
-    # The function writes one JSON object a line by itself, and Text passes each line on as it is. With JSON, Lambda
-    # would filter the lines by a level of its own, and would set the root logger to that level: at DEBUG, boto3 then
-    # writes the answers of Secrets Manager to the log.
+    # The function itself writes one JSON object a line, and Text passes each line on unchanged. With JSON, Lambda would
+    # filter the lines by its own level and set the root logger to that level. At DEBUG, boto3 would then write the
+    # answers of Secrets Manager to the log.
     log_format = "Text"
     log_group  = aws_cloudwatch_log_group.lambda.name
   }
@@ -129,6 +129,6 @@ resource "aws_lambda_function" "this" {
     }
   }
 
-  # A function in a VPC cannot be made before its role may manage network interfaces, nor be removed without it.
+  # A function in a VPC needs the permission to manage network interfaces when it is created and when it is deleted.
   depends_on = [aws_iam_role_policy.this]
 }

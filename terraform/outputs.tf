@@ -24,7 +24,7 @@ output "lambda_role_name" {
 }
 
 output "lambda_role_policy_json" {
-  description = "What the function's role must allow: on the module's role already, for you to put on the role of role_arn."
+  description = "IAM policy (JSON) with the permissions that the function's role needs. The module's own role has it; add it to the role of role_arn yourself."
   value       = data.aws_iam_policy_document.lambda.json
 }
 
@@ -39,37 +39,37 @@ output "lambda_cloudwatch_log_group_arn" {
 }
 
 output "lambda_event_source_mapping_arn" {
-  description = "ARN of the mapping of the runs; null without one."
+  description = "ARN of the mapping of the runs; null without a mapping."
   value       = one([for key, mapping in aws_lambda_event_source_mapping.kafka : mapping.arn if key == "runs"])
 }
 
 output "lambda_event_source_mapping_uuid" {
-  description = "UUID of the mapping of the runs; null without one."
+  description = "UUID of the mapping of the runs; null without a mapping."
   value       = one([for key, mapping in aws_lambda_event_source_mapping.kafka : mapping.uuid if key == "runs"])
 }
 
 output "lambda_event_source_mapping_state" {
-  description = "State of the mapping of the runs when Terraform last read it, such as Enabled; null without one."
+  description = "State of the mapping of the runs when Terraform last read it, such as Enabled; null without a mapping."
   value       = one([for key, mapping in aws_lambda_event_source_mapping.kafka : mapping.state if key == "runs"])
 }
 
 output "lambda_event_source_mapping_last_processing_result" {
-  description = "What came of the last batch of runs when Terraform last read it: wrong Kafka credentials show here, and do not fail an apply. Null without a mapping."
+  description = "Result of the last batch of runs when Terraform last read it. Wrong Kafka credentials show here; they do not fail an apply. Null without a mapping."
   value       = one([for key, mapping in aws_lambda_event_source_mapping.kafka : mapping.last_processing_result if key == "runs"])
 }
 
 output "change_log_event_source_mapping_uuid" {
-  description = "UUID of the mapping of the change log; null without one."
+  description = "UUID of the mapping of the change log; null without a mapping."
   value       = one([for key, mapping in aws_lambda_event_source_mapping.kafka : mapping.uuid if key == "change_log"])
 }
 
 output "change_log_event_source_mapping_state" {
-  description = "State of the mapping of the change log when Terraform last read it; null without one."
+  description = "State of the mapping of the change log when Terraform last read it; null without a mapping."
   value       = one([for key, mapping in aws_lambda_event_source_mapping.kafka : mapping.state if key == "change_log"])
 }
 
 output "change_log_event_source_mapping_last_processing_result" {
-  description = "What came of the last batch of the change log when Terraform last read it; null without a mapping."
+  description = "Result of the last batch of the change log when Terraform last read it; null without a mapping."
   value       = one([for key, mapping in aws_lambda_event_source_mapping.kafka : mapping.last_processing_result if key == "change_log"])
 }
 
@@ -79,7 +79,7 @@ output "kafka_topic" {
 }
 
 output "kafka_consumer_group_id" {
-  description = "Consumer group in which the runs are read."
+  description = "Consumer group that reads the runs."
   value       = local.kafka_consumer_group_id
 }
 
@@ -89,7 +89,7 @@ output "kafka_credentials_secret_arn" {
 }
 
 output "kafka_ca_certificate_secret_arn" {
-  description = "ARN of the secret with the brokers' private authority; null without one."
+  description = "ARN of the secret with the brokers' private authority; null without kafka_ca_certificate."
   value       = local.kafka_ca_certificate_secret_arn
 }
 
@@ -99,17 +99,17 @@ output "port_credentials_secret_arn" {
 }
 
 output "failure_queue_url" {
-  description = "URL of the queue with the records that could be neither run nor reported; null without one."
+  description = "URL of the queue of records that could be neither run nor reported; null without create_failure_queue."
   value       = one(aws_sqs_queue.failures[*].url)
 }
 
 output "failure_queue_arn" {
-  description = "ARN of that queue; null without one."
+  description = "ARN of that queue; null without create_failure_queue."
   value       = local.failure_queue_arn
 }
 
 output "alarm_arns" {
-  description = "ARNs of the alarms by the ends of their names; empty without alarm_topic_arns."
+  description = "ARNs of the alarms, by the last part of their names; empty without alarm_topic_arns."
   value = merge(
     { for key, alarm in aws_cloudwatch_metric_alarm.this : key => alarm.arn },
     { for alarm in aws_cloudwatch_metric_alarm.no_run_ended : "no-run-ended" => alarm.arn },
@@ -117,6 +117,6 @@ output "alarm_arns" {
 }
 
 output "dashboard_name" {
-  description = "Name of the CloudWatch dashboard; null without one."
+  description = "Name of the CloudWatch dashboard; null without create_dashboard."
   value       = one(aws_cloudwatch_dashboard.this[*].dashboard_name)
 }

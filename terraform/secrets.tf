@@ -4,11 +4,11 @@ locals {
   kafka_ca_certificate_secret_arn = one(aws_secretsmanager_secret.kafka_ca_certificate[*].arn)
 }
 
-# The values go in by write-only arguments from ephemeral variables: neither the state nor a saved plan holds them.
-# Terraform cannot see that such a value has changed, so the version number says it.
+# The values come from ephemeral variables and go into write-only arguments, so neither the state nor a saved plan holds
+# them. Terraform cannot see that such a value has changed. The version number tells it.
 
 resource "aws_secretsmanager_secret" "kafka_credentials" {
-  # checkov:skip=CKV2_AWS_57:Port gives the credentials out, so AWS has no way to rotate them. A raised version number writes new ones.
+  # checkov:skip=CKV2_AWS_57:Port issues the credentials, so AWS cannot rotate them. A raised version number writes new ones.
 
   count = var.kafka_credentials_secret_arn == null ? 1 : 0
 
@@ -28,7 +28,7 @@ resource "aws_secretsmanager_secret_version" "kafka_credentials" {
 }
 
 resource "aws_secretsmanager_secret" "port_credentials" {
-  # checkov:skip=CKV2_AWS_57:Port gives the credentials out, so AWS has no way to rotate them. A raised version number writes new ones.
+  # checkov:skip=CKV2_AWS_57:Port issues the credentials, so AWS cannot rotate them. A raised version number writes new ones.
 
   count = var.port_credentials_secret_arn == null ? 1 : 0
 
@@ -47,10 +47,11 @@ resource "aws_secretsmanager_secret_version" "port_credentials" {
   secret_string_wo_version = var.port_credentials_version
 }
 
-# Lambda takes a private CA only from a secret. A certificate is public, so Terraform may keep it and see it change.
+# Lambda accepts a private CA only from a secret. A certificate is public, so Terraform may store it and see its
+# changes.
 
 resource "aws_secretsmanager_secret" "kafka_ca_certificate" {
-  # checkov:skip=CKV2_AWS_57:A certificate is no secret, and changes when its authority makes a new one.
+  # checkov:skip=CKV2_AWS_57:A certificate is not a secret. It changes when its authority issues a new one.
 
   count = var.kafka_ca_certificate == null ? 0 : 1
 

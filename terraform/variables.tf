@@ -11,7 +11,7 @@ variable "port_org_id" {
 }
 
 variable "port_region" {
-  description = "Port's region of your organization, \"eu\" or \"us\": gives port_api_url and kafka_bootstrap_servers their defaults."
+  description = "Region of your Port organization, \"eu\" or \"us\". It sets the defaults of port_api_url and kafka_bootstrap_servers."
   type        = string
   default     = "eu"
 
@@ -31,12 +31,12 @@ variable "port_api_url" {
       can(regex("^https://[^/ ]+", var.port_api_url)),
       can(regex("^http://(localhost|127\\.0\\.0\\.1|\\[::1\\])(:[0-9]+)?(/|$)", var.port_api_url)),
     ])
-    error_message = "port_api_url must start with https://, for Port's credentials are sent to it. Plain http:// is accepted for localhost only."
+    error_message = "port_api_url must start with https://, because the module's function sends Port's credentials there. Plain http:// is accepted for localhost only."
   }
 }
 
 variable "port_credentials" {
-  description = "Client of Port's API that reports the runs (in Port: Credentials), and encryption_secret where Port encrypts secret inputs with another client's secret. Written to a secret of its own and kept out of state and plan; after a change, raise port_credentials_version. Give this or port_credentials_secret_arn."
+  description = "API client that reports the runs to Port (in Port: Credentials). Set encryption_secret if Port encrypts secret inputs with another client's secret. Terraform writes the value to a secret and keeps it out of state and plan. After a change, raise port_credentials_version. Give this or port_credentials_secret_arn."
   type = object({
     client_id         = string
     client_secret     = string
@@ -53,53 +53,53 @@ variable "port_credentials" {
 
   validation {
     condition     = var.port_credentials == null ? true : alltrue([for key, value in var.port_credentials : try(length(trimspace(value)) > 0, key == "encryption_secret")])
-    error_message = "port_credentials needs a client_id and a client_secret that are not empty; leave encryption_secret out where it is the client_secret."
+    error_message = "port_credentials needs a client_id and a client_secret that are not empty; leave encryption_secret out if it is the client_secret."
   }
 }
 
 variable "port_credentials_version" {
-  description = "Raise this number whenever port_credentials changes: Terraform keeps no secret to compare with."
+  description = "Raise this number when port_credentials changes. Terraform stores no secret, so it cannot see the change itself."
   type        = number
   default     = 1
 
   validation {
     condition     = var.port_credentials_version >= 1 && floor(var.port_credentials_version) == var.port_credentials_version
-    error_message = "port_credentials_version must be a whole number from 1 upwards; raise it by one to write new credentials."
+    error_message = "port_credentials_version must be a whole number, 1 or more; raise it by 1 to write new credentials."
   }
 }
 
 variable "port_credentials_secret_arn" {
-  description = "ARN of an existing secret {\"client_id\": \"…\", \"client_secret\": \"…\"} in the function's region, in place of port_credentials; with \"encryption_secret\" too where Port encrypts secret inputs with another. Terraform must know it when it plans."
+  description = "ARN of an existing secret {\"client_id\": \"…\", \"client_secret\": \"…\"} in the function's region, instead of port_credentials. Add \"encryption_secret\" if Port encrypts secret inputs with another secret. Its value must be known at plan time."
   type        = string
   default     = null
 
   validation {
     condition     = var.port_credentials_secret_arn == null ? true : can(regex("^arn:[^:]+:secretsmanager:[^:]+:[0-9]{12}:secret:.+-[A-Za-z0-9]{6}$", var.port_credentials_secret_arn))
-    error_message = "port_credentials_secret_arn must be the whole ARN of a Secrets Manager secret, with the six characters at its end."
+    error_message = "port_credentials_secret_arn must be the complete ARN of a Secrets Manager secret, with the six characters at its end."
   }
 }
 
 variable "client_side_private_key_secret_arn" {
-  description = "ARN of a secret in the function's region with your RSA private key (PEM, no passphrase), for inputs that Port encrypts on the client's side. Null: such inputs end their run as FAILURE. Terraform must know it when it plans."
+  description = "ARN of a secret in the function's region with your RSA private key (PEM, no passphrase), for inputs with client-side encryption. Null: a run with such an input ends as FAILURE. Its value must be known at plan time."
   type        = string
   default     = null
 
   validation {
     condition     = var.client_side_private_key_secret_arn == null ? true : can(regex("^arn:[^:]+:secretsmanager:[^:]+:[0-9]{12}:secret:.+-[A-Za-z0-9]{6}$", var.client_side_private_key_secret_arn))
-    error_message = "client_side_private_key_secret_arn must be the whole ARN of a Secrets Manager secret, with the six characters at its end."
+    error_message = "client_side_private_key_secret_arn must be the complete ARN of a Secrets Manager secret, with the six characters at its end."
   }
 }
 
 # Kafka
 
 variable "kafka_bootstrap_servers" {
-  description = "Port's Kafka brokers as host:port. Null: the public brokers of port_region. A broker that is added or taken away replaces the mapping, which then resumes in its consumer group."
+  description = "Port's Kafka brokers as host:port. Null: the public brokers of port_region. Adding or removing a broker replaces the mapping; the new one resumes where its consumer group stopped."
   type        = list(string)
   default     = null
 
   validation {
     condition     = var.kafka_bootstrap_servers == null ? true : length(var.kafka_bootstrap_servers) >= 1 && length(var.kafka_bootstrap_servers) <= 10
-    error_message = "kafka_bootstrap_servers must name 1 to 10 brokers: Lambda takes no more."
+    error_message = "kafka_bootstrap_servers must name 1 to 10 brokers: Lambda accepts no more."
   }
 
   validation {
@@ -107,7 +107,7 @@ variable "kafka_bootstrap_servers" {
       for server in var.kafka_bootstrap_servers :
       can(regex("^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?:[1-9][0-9]{0,4}$", server)) && try(tonumber(split(":", server)[1]) <= 65535, false) && length(server) <= 300
     ])
-    error_message = "Each of kafka_bootstrap_servers must be host:port, such as \"b-1.example.com:9196\", with neither protocol nor spaces."
+    error_message = "Each of kafka_bootstrap_servers must be host:port, such as \"b-1.example.com:9196\", without protocol or spaces."
   }
 }
 
@@ -123,7 +123,7 @@ variable "kafka_topic" {
 }
 
 variable "kafka_consumer_group_id" {
-  description = "Consumer group. Null: <port_org_id>.<name>. Port allows <port_org_id>.<anything> or the Kafka user's name. Give each runner its own: two consumers in one group each see a part of the runs only. A change replaces the mapping, and the new group starts at starting_position."
+  description = "Consumer group. Null: <port_org_id>.<name>. Port allows <port_org_id>.<anything> or the Kafka user's name. Give each runner its own group: two consumers in one group each see only a part of the runs. A change replaces the mapping, and the new group starts at starting_position."
   type        = string
   default     = null
 
@@ -138,12 +138,12 @@ variable "kafka_consumer_group_id" {
       try(startswith(var.kafka_consumer_group_id, "${var.port_org_id}."), false),
       try(var.kafka_consumer_group_id == var.kafka_credentials.username, false),
     ])
-    error_message = "kafka_consumer_group_id must begin with your organization's identifier and a dot (\"org_….my-runner\"), or be the username in kafka_credentials: Port lets its users into no other group."
+    error_message = "kafka_consumer_group_id must begin with your organization's identifier and a dot (\"org_….my-runner\"), or be the username in kafka_credentials: Port allows its users no other group."
   }
 }
 
 variable "kafka_credentials" {
-  description = "Kafka user that Port gave your organization. Written to a secret of its own and kept out of state and plan; after a change, raise kafka_credentials_version. Give this or kafka_credentials_secret_arn."
+  description = "Kafka user that Port gave your organization. Terraform writes it to a secret and keeps it out of state and plan. After a change, raise kafka_credentials_version. Give this or kafka_credentials_secret_arn."
   type = object({
     username = string
     password = string
@@ -164,29 +164,29 @@ variable "kafka_credentials" {
 }
 
 variable "kafka_credentials_version" {
-  description = "Raise this number whenever kafka_credentials changes: Terraform keeps no secret to compare with."
+  description = "Raise this number when kafka_credentials changes. Terraform stores no secret, so it cannot see the change itself."
   type        = number
   default     = 1
 
   validation {
     condition     = var.kafka_credentials_version >= 1 && floor(var.kafka_credentials_version) == var.kafka_credentials_version
-    error_message = "kafka_credentials_version must be a whole number from 1 upwards; raise it by one to write new credentials."
+    error_message = "kafka_credentials_version must be a whole number, 1 or more; raise it by 1 to write new credentials."
   }
 }
 
 variable "kafka_credentials_secret_arn" {
-  description = "ARN of an existing secret {\"username\": \"…\", \"password\": \"…\"} in the function's region, in place of kafka_credentials. Terraform must know it when it plans."
+  description = "ARN of an existing secret {\"username\": \"…\", \"password\": \"…\"} in the function's region, instead of kafka_credentials. Its value must be known at plan time."
   type        = string
   default     = null
 
   validation {
     condition     = var.kafka_credentials_secret_arn == null ? true : can(regex("^arn:[^:]+:secretsmanager:[^:]+:[0-9]{12}:secret:.+-[A-Za-z0-9]{6}$", var.kafka_credentials_secret_arn))
-    error_message = "kafka_credentials_secret_arn must be the whole ARN of a Secrets Manager secret, with the six characters at its end."
+    error_message = "kafka_credentials_secret_arn must be the complete ARN of a Secrets Manager secret, with the six characters at its end."
   }
 
   validation {
     condition     = var.kafka_credentials_secret_arn == null ? true : can(regex("^[A-Za-z0-9*:_+=.@/ -]{1,200}$", var.kafka_credentials_secret_arn))
-    error_message = "kafka_credentials_secret_arn must have at most 200 characters: a mapping takes no longer one. Give the secret a shorter name."
+    error_message = "kafka_credentials_secret_arn must have at most 200 characters: a mapping accepts no longer ARN. Give the secret a shorter name."
   }
 }
 
@@ -202,7 +202,7 @@ variable "kafka_sasl_mechanism" {
 }
 
 variable "kafka_ca_certificate" {
-  description = "PEM of the authority that signed the brokers' certificates, for private ones. Null for Port's brokers: theirs are publicly trusted. Terraform must know it when it plans."
+  description = "PEM certificate of the private authority that signed the brokers' certificates. Null for Port's brokers, whose certificates are publicly trusted. Its value must be known at plan time."
   type        = string
   default     = null
 
@@ -215,13 +215,13 @@ variable "kafka_ca_certificate" {
 # Event source mapping
 
 variable "create_event_source_mapping" {
-  description = "Whether to make the event source mappings. False makes the function alone, to be tried by hand first."
+  description = "Create the event source mappings. False creates only the function, so that you can first invoke it by hand."
   type        = bool
   default     = true
 }
 
 variable "create_change_log_event_source_mapping" {
-  description = "Whether the function also receives <port_org_id>.change.log, by a second mapping with the consumer group <kafka_consumer_group_id>.change-log (<port_org_id>.<name>.change-log where that is the Kafka user's name)."
+  description = "Create a second mapping, so that the function also receives <port_org_id>.change.log. Its consumer group is <kafka_consumer_group_id>.change-log, or <port_org_id>.<name>.change-log if kafka_consumer_group_id is the Kafka user's name."
   type        = bool
   default     = false
 
@@ -232,29 +232,29 @@ variable "create_change_log_event_source_mapping" {
 
   validation {
     condition     = !var.create_change_log_event_source_mapping || try(length(var.kafka_consumer_group_id), 0) <= 189
-    error_message = "create_change_log_event_source_mapping adds .change-log to kafka_consumer_group_id, which may have 200 characters with it. Give that at most 189."
+    error_message = "create_change_log_event_source_mapping adds .change-log to kafka_consumer_group_id, and the result may have 200 characters. Give kafka_consumer_group_id at most 189."
   }
 }
 
 variable "event_source_mapping_enabled" {
-  description = "False pauses reading. What comes in the meantime stays in Kafka and is run once this is true again."
+  description = "False pauses reading. New runs wait in Kafka until this is true again."
   type        = bool
   default     = true
 }
 
 variable "starting_position" {
-  description = "Where a consumer group that never read begins: LATEST, or TRIM_HORIZON for every run that the topic still holds. With LATEST, runs executed within the first minutes after the apply can be missed. A change replaces the mapping and means nothing to a group that has read before."
+  description = "Where a new consumer group starts to read: LATEST, or TRIM_HORIZON for every run that the topic still holds. With LATEST, runs executed in the first minutes after the apply can be missed. A change replaces the mapping, and has no effect on a group that has read before."
   type        = string
   default     = "LATEST"
 
   validation {
     condition     = contains(["LATEST", "TRIM_HORIZON"], var.starting_position)
-    error_message = "starting_position must be LATEST (only what comes from now on) or TRIM_HORIZON (everything the topic still holds)."
+    error_message = "starting_position must be LATEST (only new records) or TRIM_HORIZON (all records that the topic still holds)."
   }
 }
 
 variable "batch_size" {
-  description = "Most records in one invocation. Above 1, a function error makes Lambda deliver the whole batch again."
+  description = "Maximum number of records in one invocation. Above 1, a function error makes Lambda redeliver the whole batch."
   type        = number
   default     = 1
 
@@ -265,7 +265,7 @@ variable "batch_size" {
 }
 
 variable "maximum_batching_window_in_seconds" {
-  description = "How long Lambda gathers records for a batch, 0 to 300 seconds. Null: Lambda's half second. Once set, only a new mapping goes back to that."
+  description = "Seconds that Lambda gathers records for a batch, 0 to 300. Null: Lambda's default of half a second. Once set, only a new mapping returns to that default."
   type        = number
   default     = null
 
@@ -276,7 +276,7 @@ variable "maximum_batching_window_in_seconds" {
 }
 
 variable "filter_actions" {
-  description = "Identifiers of the actions that reach the function: all other records cost no invocation, and the function cannot tell you of them. Empty: every record reaches it."
+  description = "Identifiers of the actions that reach the function. Other records cost no invocation and leave no log line. Empty: every record reaches the function."
   type        = list(string)
   default     = []
 
@@ -287,12 +287,12 @@ variable "filter_actions" {
 
   validation {
     condition     = length(jsonencode({ value = { payload = { action = { identifier = var.filter_actions } } } })) <= 4096
-    error_message = "filter_actions is too long: its names must fit into the 4096 characters of one filter pattern. Leave it empty to receive every record; the function skips what it has no handler for."
+    error_message = "filter_actions is too long: its names must fit into the 4096 characters of one filter pattern. Leave it empty to receive every record; the function skips records without a handler."
   }
 }
 
 variable "provisioned_pollers" {
-  description = "Pollers of your own, at least 1 to 200 and at most 1 to 2000. Unlocks the four variables below. Billed by the hour, idle or not: about 133 USD a month for each mapping."
+  description = "Provisioned event pollers: a minimum from 1 to 200 and a maximum up to 2000. The four variables below need them. They are billed by the hour, idle or not: about 133 USD a month for each mapping."
   type = object({
     minimum = number
     maximum = number
@@ -311,7 +311,7 @@ variable "provisioned_pollers" {
 }
 
 variable "maximum_retry_attempts" {
-  description = "How often Lambda delivers a failing batch again, 0 to 10000; then it goes to the failure destination. Null: until it succeeds or Kafka no longer holds it."
+  description = "How often Lambda retries a failing batch, 0 to 10000, before it sends the batch to the failure destination. Null: until the batch succeeds or Kafka no longer holds it."
   type        = number
   default     = null
 
@@ -322,12 +322,12 @@ variable "maximum_retry_attempts" {
 
   validation {
     condition     = var.maximum_retry_attempts == null || var.provisioned_pollers != null
-    error_message = "maximum_retry_attempts needs provisioned_pollers: without them Lambda retries a Kafka batch until it succeeds. The function itself gives up on records that have grown too old."
+    error_message = "maximum_retry_attempts needs provisioned_pollers: without them Lambda retries a Kafka batch until it succeeds. The function itself gives up records that are too old: see give_up_age_in_seconds."
   }
 }
 
 variable "maximum_record_age_in_seconds" {
-  description = "Age at which Lambda gives a record up, 60 to 604800 seconds; it then goes to the failure destination. Null: no limit."
+  description = "Age in seconds, 60 to 604800, at which Lambda gives up a record and sends it to the failure destination. Null: no limit."
   type        = number
   default     = null
 
@@ -338,12 +338,12 @@ variable "maximum_record_age_in_seconds" {
 
   validation {
     condition     = var.maximum_record_age_in_seconds == null || var.provisioned_pollers != null
-    error_message = "maximum_record_age_in_seconds needs provisioned_pollers: without them Lambda has no limit of age for Kafka. The function itself gives up on records that have grown too old."
+    error_message = "maximum_record_age_in_seconds needs provisioned_pollers: without them Lambda has no age limit for Kafka records. The function itself gives up records that are too old: see give_up_age_in_seconds."
   }
 }
 
 variable "bisect_batch_on_function_error" {
-  description = "Whether Lambda halves a failing batch to find the record that fails."
+  description = "Let Lambda halve a failing batch to find the record that fails."
   type        = bool
   default     = false
 
@@ -354,26 +354,26 @@ variable "bisect_batch_on_function_error" {
 }
 
 variable "report_batch_item_failures" {
-  description = "Whether the function names the records that failed instead of failing the whole batch. Null: exactly where there are provisioned_pollers."
+  description = "Let the function report which records failed, instead of failing the whole batch. Null: true if provisioned_pollers is set."
   type        = bool
   default     = null
 
   validation {
     condition     = var.report_batch_item_failures == null ? true : !var.report_batch_item_failures || var.provisioned_pollers != null
-    error_message = "report_batch_item_failures needs provisioned_pollers: without them Lambda does not read the function's answer, and the records it names would be lost."
+    error_message = "report_batch_item_failures needs provisioned_pollers: without them Lambda does not read the function's response, and the failed records would be lost."
   }
 }
 
 # Failures
 
 variable "create_failure_queue" {
-  description = "Whether to make the SQS queue that keeps the records which could be neither run nor reported. Without it they are an ERROR in the log."
+  description = "Create the SQS queue for records that could be neither run nor reported. Without the queue, such a record is only an ERROR line in the log."
   type        = bool
   default     = true
 }
 
 variable "failure_destination_arn" {
-  description = "SQS queue, SNS topic or S3 bucket to which Lambda itself sends batches that it gives up: with one, that is after about ten attempts. Null: none, or the failure queue where maximum_retry_attempts or maximum_record_age_in_seconds is set."
+  description = "ARN of the SQS queue, SNS topic or S3 bucket to which Lambda sends the batches that it gives up. With a destination, Lambda gives up after about ten attempts. Null: no destination, or the failure queue if maximum_retry_attempts or maximum_record_age_in_seconds is set."
   type        = string
   default     = null
 
@@ -384,26 +384,26 @@ variable "failure_destination_arn" {
 
   validation {
     condition     = var.failure_destination_arn == null ? true : !endswith(var.failure_destination_arn, ".fifo")
-    error_message = "failure_destination_arn must not be a FIFO queue or topic: Lambda does not send to them."
+    error_message = "failure_destination_arn must not be a FIFO queue or topic: Lambda cannot send to them."
   }
 }
 
 # Packages
 
 variable "function_package" {
-  description = "The function's zip. Null: dist/function.zip, beside this module's folder, where `make package` puts it."
+  description = "The function's zip. Null: ../dist/function.zip, seen from this module's folder, where `make package` puts it."
   type        = string
   default     = null
 }
 
 variable "layer_package" {
-  description = "The layer's zip, built for this runtime and architecture. Null: dist/layer-<architecture>.zip, beside this module's folder, where `make package` puts it."
+  description = "The layer's zip, built for this runtime and architecture. Null: ../dist/layer-<architecture>.zip, seen from this module's folder, where `make package` puts it."
   type        = string
   default     = null
 }
 
 variable "package_s3" {
-  description = "Both zips in an S3 bucket of the function's region, in place of files. Give object versions, or a new key for each build: Terraform cannot see a new zip under an old key."
+  description = "Both zips in an S3 bucket of the function's region, instead of local files. Give object versions, or a new key for each build: Terraform cannot see a new zip under an old key."
   type = object({
     bucket                  = string
     function_key            = string
@@ -415,20 +415,20 @@ variable "package_s3" {
 
   validation {
     condition     = var.package_s3 == null || (var.function_package == null && var.layer_package == null)
-    error_message = "Give either package_s3, or function_package and layer_package: the zips come from one place."
+    error_message = "Give either package_s3, or function_package and layer_package: both zips must come from one place."
   }
 }
 
 # Function
 
 variable "name" {
-  description = "Name of the function; every other resource's name begins with it. A change replaces everything, and the consumer group with it."
+  description = "Name of the function. The names of all other resources begin with it. A change replaces every resource and the consumer group."
   type        = string
   default     = "port-execution-lambda"
 
   validation {
     condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", var.name))
-    error_message = "name must have 1 to 64 letters, digits, dashes and underscores and begin with a letter or digit: it names a Lambda function and an IAM role."
+    error_message = "name must have 1 to 64 letters, digits, dashes and underscores and begin with a letter or digit, because it names a Lambda function and an IAM role."
   }
 }
 
@@ -444,7 +444,7 @@ variable "handler" {
 }
 
 variable "runtime" {
-  description = "Python runtime: the one that the packages were built for. Newer ones than python3.13 need a newer provider."
+  description = "Python runtime, the one that the packages were built for. Runtimes newer than python3.13 need a newer provider."
   type        = string
   default     = "python3.13"
 
@@ -477,45 +477,45 @@ variable "memory_size" {
 }
 
 variable "timeout" {
-  description = "Seconds that one invocation may take, 10 to 840: Kafka allows no more than fourteen minutes, and the function keeps the last seconds to report the run."
+  description = "Seconds that one invocation may take, 10 to 840. A Kafka mapping allows at most 14 minutes. The function keeps the last seconds to report the run."
   type        = number
   default     = 60
 
   validation {
     condition     = var.timeout >= 10 && var.timeout <= 840 && floor(var.timeout) == var.timeout
-    error_message = "timeout must be a whole number of seconds from 10 to 840: a Kafka mapping takes no function of more than fourteen minutes, and below ten there is no time left to report a run. Let longer work go on elsewhere and return InProgress."
+    error_message = "timeout must be a whole number of seconds from 10 to 840. A Kafka mapping allows at most 14 minutes, and below 10 seconds no time is left to report a run. For longer work, start it elsewhere and return InProgress."
   }
 }
 
 variable "deadline_margin_in_seconds" {
-  description = "Last part of the timeout that handlers do not get: in it the function reports what they came to. Null: 2."
+  description = "Seconds at the end of the timeout that the function keeps to report outcomes. Handlers do not get them. Null: 2."
   type        = number
   default     = null
 
   validation {
     condition     = var.deadline_margin_in_seconds == null ? true : var.deadline_margin_in_seconds >= 0 && var.deadline_margin_in_seconds <= var.timeout / 2
-    error_message = "deadline_margin_in_seconds must be 0 or more, and at most half of the timeout: the function leaves its handlers the other half."
+    error_message = "deadline_margin_in_seconds must be 0 or more, and at most half of the timeout, so that the handlers get the other half."
   }
 
   validation {
     condition     = var.deadline_margin_in_seconds == null || !contains(keys(var.environment_variables), "DEADLINE_MARGIN_SECONDS")
-    error_message = "Give either deadline_margin_in_seconds or DEADLINE_MARGIN_SECONDS among environment_variables, which set the same."
+    error_message = "Give either deadline_margin_in_seconds or DEADLINE_MARGIN_SECONDS among environment_variables, which set the same value."
   }
 }
 
 variable "reserved_concurrent_executions" {
-  description = "Most invocations at the same time; -1: no limit but the account's."
+  description = "Maximum number of invocations at the same time. -1: only the account's limit."
   type        = number
   default     = -1
 
   validation {
     condition     = var.reserved_concurrent_executions == -1 || var.reserved_concurrent_executions >= 1
-    error_message = "reserved_concurrent_executions must be -1 (no limit) or at least 1. To stop the function, set event_source_mapping_enabled = false: with 0 the mapping would retry for ever."
+    error_message = "reserved_concurrent_executions must be -1 (no limit) or at least 1. To stop the function, set event_source_mapping_enabled = false: with 0 the mapping would retry without end."
   }
 }
 
 variable "environment_variables" {
-  description = "Further environment variables, for your handlers. Not for secrets: they are readable in the console and kept in the state. For development alone, LOG_MESSAGES = \"true\" shows each message in the log, but for its secret inputs."
+  description = "More environment variables, for your handlers. Do not put secrets here: the console shows these values and the state keeps them. For development only, LOG_MESSAGES = \"true\" logs each message without its secret inputs."
   type        = map(string)
   default     = {}
 
@@ -539,7 +539,7 @@ variable "environment_variables" {
 }
 
 variable "unknown_actions" {
-  description = "What becomes of a run that no handler here takes: \"ignore\" leaves it to others who read the topic; \"fail\" ends it as FAILURE, for a runner that has the topic to itself."
+  description = "Treatment of a run that has no handler here. \"ignore\" leaves it to the topic's other consumers. \"fail\" ends it as FAILURE, for a runner that is the topic's only consumer."
   type        = string
   default     = "ignore"
 
@@ -550,7 +550,7 @@ variable "unknown_actions" {
 }
 
 variable "verify_signature" {
-  description = "What becomes of Port's signature on a message: \"if-present\" checks it where there is one, \"required\" refuses messages without one, \"off\" checks none. A run whose signature is wrong ends as FAILURE, and nothing is started."
+  description = "Check of Port's signature on a message. \"if-present\" checks a signature if the message has one, \"required\" also refuses messages without one, \"off\" checks none. A run with a wrong signature ends as FAILURE, and its handler is not called."
   type        = string
   default     = "if-present"
 
@@ -561,29 +561,29 @@ variable "verify_signature" {
 }
 
 variable "max_concurrency" {
-  description = "Most runs of one batch that are handled at the same time; those about one entity keep their order in any case."
+  description = "Maximum number of runs of one batch that are handled at the same time. Runs of one entity always keep their order."
   type        = number
   default     = 16
 
   validation {
     condition     = var.max_concurrency >= 1 && floor(var.max_concurrency) == var.max_concurrency
-    error_message = "max_concurrency must be a whole number from 1 upwards."
+    error_message = "max_concurrency must be a whole number, 1 or more."
   }
 }
 
 variable "give_up_age_in_seconds" {
-  description = "Age of a record at which the function stops to have it delivered again, and keeps it in the failure queue with what its run came to. It bounds the retries of a mapping that has no provisioned_pollers."
+  description = "Age in seconds at which the function gives up a record that keeps failing. It then sends the record and its run's outcome to the failure queue. This limits the retries of a mapping without provisioned_pollers."
   type        = number
   default     = 21600
 
   validation {
     condition     = var.give_up_age_in_seconds >= 0
-    error_message = "give_up_age_in_seconds must be 0 or more seconds; with 0 no record is delivered a second time."
+    error_message = "give_up_age_in_seconds must be 0 or more seconds; with 0 no record is redelivered."
   }
 }
 
 variable "log_level" {
-  description = "Least level of the function's log lines: DEBUG, INFO, WARNING, ERROR or CRITICAL."
+  description = "Lowest level of the function's log lines: DEBUG, INFO, WARNING, ERROR or CRITICAL."
   type        = string
   default     = "INFO"
 
@@ -594,18 +594,18 @@ variable "log_level" {
 }
 
 variable "cloudwatch_logs_retention_in_days" {
-  description = "Days that the log is kept; 0: for ever."
+  description = "Days that CloudWatch keeps the log. 0: without limit."
   type        = number
   default     = 30
 
   validation {
     condition     = contains([0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.cloudwatch_logs_retention_in_days)
-    error_message = "cloudwatch_logs_retention_in_days must be 0 (for ever) or a number of days that CloudWatch knows: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653."
+    error_message = "cloudwatch_logs_retention_in_days must be 0 (no limit) or a number of days that CloudWatch accepts: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653."
   }
 }
 
 variable "vpc_subnet_ids" {
-  description = "Subnets that the function runs in, if its handlers need a VPC. They need a way out to Port's API and to Secrets Manager. The mapping reads Kafka from outside the VPC either way."
+  description = "Subnets of the function, if its handlers need a VPC. They need a route to Port's API and to Secrets Manager. The mapping always reads Kafka from outside the VPC."
   type        = list(string)
   default     = []
 
@@ -616,7 +616,7 @@ variable "vpc_subnet_ids" {
 }
 
 variable "vpc_security_group_ids" {
-  description = "Security groups of the function, with vpc_subnet_ids."
+  description = "Security groups of the function. Needed with vpc_subnet_ids."
   type        = list(string)
   default     = []
 }
@@ -624,7 +624,7 @@ variable "vpc_security_group_ids" {
 # Alarms
 
 variable "alarm_topic_arns" {
-  description = "SNS topics that are told when an alarm goes off and when it is over. Empty: no alarms."
+  description = "SNS topics that are notified when an alarm starts and when it ends. Empty: no alarms."
   type        = list(string)
   default     = []
 
@@ -635,7 +635,7 @@ variable "alarm_topic_arns" {
 }
 
 variable "alarm_offset_lag" {
-  description = "The alarm for runs that wait goes off when more than this many records have waited in Kafka for fifteen minutes."
+  description = "Number of waiting records above which the offset-lag alarm starts, when they have waited in Kafka for fifteen minutes."
   type        = number
   default     = 10
 
@@ -646,7 +646,7 @@ variable "alarm_offset_lag" {
 }
 
 variable "create_dashboard" {
-  description = "Whether to make a CloudWatch dashboard of the runs, the function, the lag and the failure queue."
+  description = "Create a CloudWatch dashboard of the runs, the function, the lag and the failure queue."
   type        = bool
   default     = false
 }
@@ -654,7 +654,7 @@ variable "create_dashboard" {
 # Permissions and encryption
 
 variable "policy_json" {
-  description = "IAM policy document with what your handlers do in AWS; its statements join the function's own, so each needs a sid of its own."
+  description = "IAM policy document (JSON) that allows what your handlers do in AWS. Its statements join those of the function, so each needs a unique sid."
   type        = string
   default     = null
 
@@ -665,7 +665,7 @@ variable "policy_json" {
 
   validation {
     condition     = var.policy_json == null || var.role_arn == null
-    error_message = "policy_json cannot be put on the role of role_arn, which is yours: add the statements there."
+    error_message = "policy_json does not apply to the role of role_arn, which is yours. Add the statements to that role."
   }
 }
 
@@ -676,12 +676,12 @@ variable "policy_arns" {
 
   validation {
     condition     = length(var.policy_arns) == 0 || var.role_arn == null
-    error_message = "policy_arns cannot be attached to the role of role_arn, which is yours: attach them there."
+    error_message = "policy_arns does not apply to the role of role_arn, which is yours. Attach the policies to that role."
   }
 }
 
 variable "role_arn" {
-  description = "Existing execution role. It must trust lambda.amazonaws.com and hold the statements of the output lambda_role_policy_json. Null: the module makes one. Terraform must know it when it plans."
+  description = "ARN of an existing execution role. It must trust lambda.amazonaws.com and allow what the output lambda_role_policy_json lists. Null: the module creates a role. Its value must be known at plan time."
   type        = string
   default     = null
 
@@ -703,7 +703,7 @@ variable "role_path" {
 }
 
 variable "role_permissions_boundary" {
-  description = "ARN of the policy that bounds the role's permissions."
+  description = "ARN of the role's permissions boundary."
   type        = string
   default     = null
 
@@ -714,18 +714,18 @@ variable "role_permissions_boundary" {
 }
 
 variable "kms_key_arn" {
-  description = "Your own KMS key for the secrets, the log group, the failure queue and the function's environment. Its policy must allow CloudWatch Logs of this region to use it. Null: keys of AWS. It must also cover the secrets and the failure destination that you bring."
+  description = "ARN of your KMS key for the secrets, the log group, the failure queue and the function's environment. Its policy must allow CloudWatch Logs of this region to use it. Secrets and a failure destination of yours must be encrypted with the same key. Null: keys that AWS owns."
   type        = string
   default     = null
 
   validation {
     condition     = var.kms_key_arn == null ? true : can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/.+$", var.kms_key_arn))
-    error_message = "kms_key_arn must be the ARN of a KMS key (…:key/…); an alias will not do, for IAM policies need the key."
+    error_message = "kms_key_arn must be the ARN of a KMS key (…:key/…); an alias does not work, because IAM policies need the key."
   }
 }
 
 variable "secrets_recovery_window_in_days" {
-  description = "Days in which a destroyed secret can be restored, 7 to 30; its name stays taken as long. 0: it goes at once, and the module can be applied again; the values are yours to give anyway."
+  description = "Days in which a destroyed secret can be restored, 7 to 30. Its name stays taken for that time. 0: the secret is deleted at once, so that the module can be applied again right away."
   type        = number
   default     = 0
 
@@ -736,7 +736,7 @@ variable "secrets_recovery_window_in_days" {
 }
 
 variable "tags" {
-  description = "Tags of every resource."
+  description = "Tags of all resources."
   type        = map(string)
   default     = {}
 }

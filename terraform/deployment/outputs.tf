@@ -9,6 +9,6 @@ output "lambda_event_source_mapping_uuid" {
 }
 
 output "failure_queue_url" {
-  description = "URL of the queue with the records that could be neither run nor reported."
+  description = "URL of the queue of records that could be neither run nor reported."
   value       = module.port_runner.failure_queue_url
 }

@@ -1,10 +1,10 @@
 variable "environment" {
-  description = "Name of the environment, such as production: a tag of every resource."
+  description = "Name of the environment, such as production. It becomes a tag of every resource."
   type        = string
 }
 
 variable "name" {
-  description = "Name of the function; every other resource's name begins with it."
+  description = "Name of the function. The names of all other resources begin with it."
   type        = string
   default     = "port-execution-lambda"
 }
@@ -15,7 +15,7 @@ variable "port_org_id" {
 }
 
 variable "port_region" {
-  description = "Port's region of that organization, \"eu\" or \"us\"."
+  description = "Region of that Port organization, \"eu\" or \"us\"."
   type        = string
   default     = "eu"
 }
@@ -35,13 +35,13 @@ variable "kafka_password" {
 }
 
 variable "kafka_credentials_version" {
-  description = "Raise this number whenever the Kafka user or password changes."
+  description = "Raise this number when the Kafka user or password changes."
   type        = number
   default     = 1
 }
 
 variable "port_client_id" {
-  description = "Client of Port's API."
+  description = "API client of your Port organization."
   type        = string
   ephemeral   = true
   sensitive   = true
@@ -55,13 +55,13 @@ variable "port_client_secret" {
 }
 
 variable "port_credentials_version" {
-  description = "Raise this number whenever Port's client or its secret changes."
+  description = "Raise this number when Port's client or its secret changes."
   type        = number
   default     = 1
 }
 
 variable "alarm_topic_arns" {
-  description = "SNS topics that alarms are sent to."
+  description = "SNS topics that receive alarms."
   type        = list(string)
   default     = []
 }

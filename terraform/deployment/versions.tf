@@ -5,12 +5,13 @@ terraform {
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # One version, the one that the tests apply: without a lock file a later apply could take another than the plan.
+      # Exactly the version that the tests apply. Without a lock file, an apply could otherwise use another version than the
+      # plan.
       version = "5.100.0"
     }
   }
 
-  # Bucket and key come with `terraform init -backend-config=…`: each environment has a state of its own.
+  # `terraform init -backend-config=…` gives the bucket and the key: each environment has its own state.
   backend "s3" {
     use_lockfile = true
     encrypt      = true

@@ -13,7 +13,7 @@ variables {
   kafka_credentials = { username = "kafka-user", password = "kafka-password" }
   port_credentials  = { client_id = "port-id", client_secret = "port-secret" }
 
-  # A plan reads the packages' bytes only, so that any file will do.
+  # A plan reads only the bytes of the packages, so any file works.
   function_package = "main.tf"
   layer_package    = "variables.tf"
 }
@@ -46,7 +46,7 @@ run "defaults" {
       one(aws_lambda_function.this.logging_config).log_format == "Text",
       one(aws_lambda_function.this.logging_config).log_group == "/aws/lambda/port-execution-lambda",
     ])
-    error_message = "The function runs Python 3.13 on x86_64 for a minute with 256 MB, and writes to its log group as it is."
+    error_message = "The function runs Python 3.13 on x86_64 for a minute with 256 MB, and its log lines go unchanged to its log group."
   }
 
   assert {
@@ -58,7 +58,7 @@ run "defaults" {
       aws_lambda_layer_version.dependencies.compatible_runtimes == toset(["python3.13"]),
       aws_lambda_layer_version.dependencies.compatible_architectures == toset(["x86_64"]),
     ])
-    error_message = "Function and layer are the files given, with their hashes."
+    error_message = "Function and layer are the given files, with their hashes."
   }
 
   assert {
@@ -78,12 +78,12 @@ run "defaults" {
       one(aws_secretsmanager_secret_version.kafka_credentials).secret_string == null,
       one(aws_secretsmanager_secret_version.port_credentials).secret_string == null,
     ])
-    error_message = "Secret values are written only, never kept."
+    error_message = "Secret values are write-only and never stored."
   }
 
   assert {
     condition     = keys(aws_lambda_event_source_mapping.kafka) == ["runs"]
-    error_message = "There is one mapping, that of the runs."
+    error_message = "There is one mapping, for the runs."
   }
 
   assert {
@@ -95,7 +95,7 @@ run "defaults" {
       aws_lambda_event_source_mapping.kafka["runs"].enabled == true,
       [for access in aws_lambda_event_source_mapping.kafka["runs"].source_access_configuration : access.type] == ["SASL_SCRAM_512_AUTH"],
     ])
-    error_message = "The mapping reads the organization's runs with SCRAM-SHA-512, one by one, from now on, in the runner's own group."
+    error_message = "The mapping reads the organization's runs with SCRAM-SHA-512, one record at a time, from LATEST, in the runner's own group."
   }
 
   assert {
@@ -113,7 +113,7 @@ run "defaults" {
       aws_lambda_event_source_mapping.kafka["runs"].function_response_types == null,
       aws_lambda_event_source_mapping.kafka["runs"].maximum_batching_window_in_seconds == null,
     ])
-    error_message = "The mapping filters nothing, gives nothing up, and costs nothing while idle."
+    error_message = "The mapping filters nothing, gives up nothing, and costs nothing while idle."
   }
 
   assert {
@@ -123,7 +123,7 @@ run "defaults" {
       length(aws_cloudwatch_dashboard.this) == 0,
       length(aws_secretsmanager_secret.kafka_ca_certificate) == 0,
     ])
-    error_message = "Alarms, dashboard and a private authority are made on demand only."
+    error_message = "Alarms, dashboard and the secret of a private authority are not created by default."
   }
 
   assert {
@@ -136,7 +136,7 @@ run "defaults" {
       output.dashboard_name == null,
       output.alarm_arns == {},
     ])
-    error_message = "Outputs say what there is, and null where there is nothing."
+    error_message = "Outputs describe the existing resources, and are null for the others."
   }
 }
 

@@ -1,4 +1,4 @@
-# The policies, decoded and compared whole: no statement more, no statement less, no "*".
+# The policies, decoded and compared as a whole: no extra statement, no missing statement, no "*".
 provider "aws" {
   region                      = "eu-west-1"
   access_key                  = "none"
@@ -16,7 +16,7 @@ variables {
   layer_package     = "main.tf"
 }
 
-# The ARNs that AWS would give, so that what is made of them can be read from a plan.
+# The ARNs that AWS would return. With them, a plan shows the values that depend on ARNs.
 override_resource {
   target          = aws_cloudwatch_log_group.lambda
   override_during = plan
@@ -104,12 +104,12 @@ run "least_privilege_by_default" {
         },
       ]
     }
-    error_message = "The function may write its log, read its two secrets and keep failed records, and nothing else."
+    error_message = "The function may write its log, read its two secrets and send to the failure queue, and nothing else."
   }
 
   assert {
     condition     = one(aws_iam_role.lambda).path == "/" && one(aws_iam_role.lambda).permissions_boundary == null
-    error_message = "The role has no path and no boundary of its own."
+    error_message = "The role has the path / and no boundary."
   }
 
   assert {
@@ -124,7 +124,7 @@ run "least_privilege_by_default" {
       MAX_CONCURRENCY             = "16"
       MAXIMUM_RECORD_AGE_SECONDS  = "21600"
     })
-    error_message = "The function's environment holds where things are, and no secret."
+    error_message = "The function's environment holds addresses and ARNs, but no secret."
   }
 }
 
@@ -221,7 +221,7 @@ run "everything_switched_on" {
         Condition = { ArnEquals = { "lambda:SourceFunctionArn" = "arn:aws:lambda:eu-west-1:123456789012:function:port-execution-lambda" } }
       }
     }
-    error_message = "Each switch adds its own statement. A star stands where EC2 has no ARNs alone, and is denied to the code."
+    error_message = "Each switch adds its own statement. Only the EC2 statements, for which AWS has no ARNs, have a \"*\", and the code is denied these actions."
   }
 
   assert {
@@ -247,7 +247,7 @@ run "everything_switched_on" {
 
   assert {
     condition     = jsondecode(one(aws_secretsmanager_secret_version.kafka_ca_certificate).secret_string) == { certificate = var.kafka_ca_certificate }
-    error_message = "The secret of the authority has the form that Lambda reads."
+    error_message = "The secret of the authority has the format that Lambda reads."
   }
 
   assert {
@@ -292,7 +292,7 @@ run "what_the_caller_brings" {
       aws_iam_role_policy.this,
       aws_sqs_queue.failures,
     ] : length(made) == 0])
-    error_message = "What the caller brings is not made."
+    error_message = "The module does not create what the caller gives."
   }
 
   assert {
@@ -334,7 +334,7 @@ run "what_the_caller_brings" {
       !contains(keys(aws_lambda_function.this.environment[0].variables), "FAILURE_QUEUE_URL"),
       one(aws_lambda_event_source_mapping.kafka["runs"].source_access_configuration).uri == "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-dddddd",
     ])
-    error_message = "Function and mapping use what the caller brings."
+    error_message = "Function and mapping use what the caller gives."
   }
 }
 

@@ -1,4 +1,4 @@
-# Every switch the other way round than by default.
+# Every switch in the state that is not its default.
 provider "aws" {
   region                      = "eu-west-1"
   access_key                  = "none"
@@ -16,7 +16,7 @@ variables {
   layer_package     = "main.tf"
 }
 
-# The ARNs that AWS would give, so that what is made of them can be read from a plan.
+# The ARNs that AWS would return. With them, a plan shows the values that depend on ARNs.
 override_resource {
   target          = aws_cloudwatch_log_group.lambda
   override_during = plan
@@ -78,7 +78,7 @@ run "polling" {
 
   assert {
     condition     = local.port_api_url == "https://api.us.port.io" && local.kafka_bootstrap_servers == tolist([for n in [1, 2, 3] : "b-${n}-public.production.5v06xt.c21.kafka.us-east-1.amazonaws.com:9196"])
-    error_message = "The US region has an API and brokers of its own."
+    error_message = "The US region has its own API and brokers."
   }
 
   assert {
@@ -86,7 +86,7 @@ run "polling" {
       runs       = ["org_sYG4DOJZNGy8bYnt.runs.copy", "org_sYG4DOJZNGy8bYnt.mine"]
       change_log = ["org_sYG4DOJZNGy8bYnt.change.log", "org_sYG4DOJZNGy8bYnt.mine.change-log"]
     }
-    error_message = "Runs and change log are two mappings, each in a consumer group of its own."
+    error_message = "Runs and change log have two mappings with separate consumer groups."
   }
 
   assert {
@@ -104,12 +104,12 @@ run "polling" {
       mapping.function_response_types == toset(["ReportBatchItemFailures"]),
       one(one(mapping.destination_config).on_failure).destination_arn == "arn:aws:sqs:eu-west-1:123456789012:port-execution-lambda-failures",
     ])])
-    error_message = "Both mappings poll as the variables say, and keep what they give up."
+    error_message = "Both mappings poll as the variables say, and send what they give up to the destination."
   }
 
   assert {
     condition     = aws_lambda_function.this.environment[0].variables.REPORT_BATCH_ITEM_FAILURES == "true"
-    error_message = "The function is told that the mapping reads its answer."
+    error_message = "The function knows that the mapping reads its response."
   }
 
   assert {
@@ -129,7 +129,7 @@ run "polling" {
       "{\"value\":{\"action\":[\"create_vm\",\"delete_vm\"]}}",
       "{\"value\":{\"payload\":{\"action\":{\"identifier\":[\"create_vm\",\"delete_vm\"]}}}}",
     ])
-    error_message = "The filter lets the actions through in both of Port's forms."
+    error_message = "The filter passes the actions in both of Port's message formats."
   }
 
   assert {
@@ -151,7 +151,7 @@ run "change_log_of_the_kafka_user" {
       runs       = "kafka-user"
       change_log = "org_sYG4DOJZNGy8bYnt.port-execution-lambda.change-log"
     }
-    error_message = "Port lets a user into the group of its own name and the organization's, not into one that only begins with its name."
+    error_message = "Port allows a user the group with its own name and the organization's groups, but no group that only begins with its name."
   }
 }
 
@@ -174,7 +174,7 @@ run "pollers_without_partial_answers" {
       length(aws_sqs_queue.failures) == 0,
       aws_lambda_function.this.environment[0].variables.REPORT_BATCH_ITEM_FAILURES == "false",
     ])
-    error_message = "Partial answers and the failure queue can be switched off."
+    error_message = "Partial batch responses and the failure queue can be switched off."
   }
 }
 
@@ -189,12 +189,12 @@ run "no_mapping" {
 
   assert {
     condition     = length(aws_lambda_event_source_mapping.kafka) == 0 && output.lambda_event_source_mapping_uuid == null
-    error_message = "The function can be made alone."
+    error_message = "The function can be created without a mapping."
   }
 
   assert {
     condition     = local.port_api_url == "http://localhost:8080" && local.kafka_bootstrap_servers == tolist(["localhost:9096"])
-    error_message = "Addresses of one's own come before those of the region."
+    error_message = "Given addresses replace the region's addresses."
   }
 }
 
@@ -262,7 +262,7 @@ run "function" {
       UNKNOWN_ACTIONS             = "fail"
       VERIFY_SIGNATURE            = "required"
     })
-    error_message = "Variables of one's own join those of the module."
+    error_message = "The caller's environment variables are added to those of the module."
   }
 
   assert {
@@ -275,7 +275,7 @@ run "function" {
       aws_lambda_layer_version.dependencies.s3_object_version == "7",
       aws_lambda_layer_version.dependencies.filename == null,
     ])
-    error_message = "The packages come from the bucket, and no file is looked for."
+    error_message = "The packages come from the bucket, and no local file is needed."
   }
 
   assert {
@@ -293,7 +293,7 @@ run "function" {
       aws_iam_role.lambda, aws_secretsmanager_secret.kafka_credentials, aws_secretsmanager_secret.port_credentials, aws_sqs_queue.failures,
       values(aws_lambda_event_source_mapping.kafka), values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_metric_alarm.no_run_ended,
     ) : tagged.tags == tomap({ team = "platform" })])
-    error_message = "Everything that can have tags has them."
+    error_message = "All resources that support tags have the tags."
   }
 
   assert {
@@ -304,7 +304,7 @@ run "function" {
       offset-lag    = ["runner-offset-lag", "OffsetLag", 50]
       throttles     = ["runner-throttles", "Throttles", 0]
     }
-    error_message = "There is an alarm for errors, throttles, waiting runs, time that runs out, and records that could not be run."
+    error_message = "There are alarms for errors, throttles, waiting runs, long invocations and kept records."
   }
 
   assert {
@@ -313,7 +313,7 @@ run "function" {
       alarm.ok_actions == toset(var.alarm_topic_arns),
       alarm.treat_missing_data == "notBreaching",
     ])])
-    error_message = "Every alarm tells the topic, and silence alarms nobody."
+    error_message = "Every alarm notifies the topic, and missing data starts no alarm."
   }
 
   assert {
@@ -321,6 +321,6 @@ run "function" {
       started = ["RunsStarted", tomap({ FunctionName = "runner" })]
       ended   = ["RunsEnded", tomap({ FunctionName = "runner" })]
     }
-    error_message = "The alarm for runs that do not end compares what the function counts."
+    error_message = "The alarm for runs that do not end compares the function's own counters."
   }
 }

@@ -1,5 +1,5 @@
-# Each run breaks one rule of each variable that it expects to be refused. The rules need no provider: they are tried
-# on the variables alone, which tests/variables links to, in a tenth of the time.
+# Each run breaks one rule of each variable that it expects to fail. The rules need no provider. So the runs use only
+# the variables, through the link in tests/variables, which takes a tenth of the time.
 variables {
   port_org_id       = "org_sYG4DOJZNGy8bYnt"
   kafka_credentials = { username = "kafka-user", password = "kafka-password" }

@@ -1,5 +1,5 @@
 variable "region" {
-  description = "AWS region. Null: the one of the environment (AWS_REGION)."
+  description = "AWS region. Null: the region in the environment (AWS_REGION)."
   type        = string
   default     = null
 }
@@ -20,7 +20,7 @@ variable "kafka_credentials" {
 }
 
 variable "port_credentials" {
-  description = "Client of Port's API."
+  description = "API client of your Port organization."
   type = object({
     client_id         = string
     client_secret     = string
@@ -31,7 +31,7 @@ variable "port_credentials" {
 }
 
 variable "port_region" {
-  description = "Port's region of your organization, \"eu\" or \"us\"."
+  description = "Region of your Port organization, \"eu\" or \"us\"."
   type        = string
   default     = "eu"
 }

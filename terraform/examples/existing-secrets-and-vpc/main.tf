@@ -36,7 +36,7 @@ module "port_runner" {
   port_region = var.port_region
 }
 
-# What the handlers of this runner do in AWS: an example.
+# An example of permissions for handlers.
 data "aws_iam_policy_document" "handlers" {
   statement {
     sid       = "ReadInstanceSizes"
