@@ -182,5 +182,6 @@ class ChangeLog:
     def _is_own(self, change: Change) -> bool:
         """Port notes a machine's changes as made by ``CLIENT_ID@clients``."""
         return (
-            change.author is not None and change.author.removesuffix("@clients") == self._port.credentials().client_id
+            change.author is not None
+            and change.author.removesuffix("@clients") == self._port.http.credentials().client_id
         )

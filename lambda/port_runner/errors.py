@@ -72,8 +72,10 @@ class InputError(ActionError):
 class PortApiError(PortRunnerError):
     """Port refused a request.
 
-    *status* is the HTTP status (``None``: no answer), *code* Port's error code, *operation* what was asked for,
-    *trace_id* what Port's support asks for. The text holds nothing of the request or of the answer's prose.
+    *operation* names the request (``save the entity``). *status* is the HTTP status, or ``None`` without an answer.
+    *code* is Port's error code. *trace_id* identifies the request for Port's support. *retry_after* is the number of
+    seconds that Port asked to wait. *detail* is what Port or the network said about the failure. It may quote the
+    request, so it is only for the operator who sent it: it is part of neither the error's text nor a log line.
     """
 
     def __init__(
@@ -84,6 +86,8 @@ class PortApiError(PortRunnerError):
         code: str | None = None,
         trace_id: str | None = None,
         reason: str | None = None,
+        detail: str = "",
+        retry_after: float | None = None,
     ) -> None:
         answer = " ".join(str(part) for part in (status, code, reason) if part is not None)
         trace = f" (trace id {trace_id})" if trace_id else ""
@@ -92,11 +96,18 @@ class PortApiError(PortRunnerError):
         self.status = status
         self.code = code
         self.trace_id = trace_id
+        self.reason = reason
+        self.detail = detail
+        self.retry_after = retry_after
 
 
 class PortAuthenticationError(PortApiError):
-    """Port does not accept the client id and secret, or what they may do is not enough."""
+    """Port does not accept the client id and secret, or they lack a permission."""
+
+
+class PortNotFoundError(PortApiError):
+    """Port does not know what the request is about: status 404."""
 
 
 class PortUnavailableError(PortApiError):
-    """Port could not be reached, or answered 408, 429 or 5xx until the time for it was used up."""
+    """Port could not be reached, answered 408, 429 or 5xx until the time was used up, or did not answer with JSON."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from . import logs
 from .deadline import Call, Deadline
-from .errors import ActionError, InputError, PortApiError, PortRunnerError, PortUnavailableError
+from .errors import ActionError, InputError, PortApiError, PortNotFoundError, PortRunnerError, PortUnavailableError
 from .failure_queue import FailureQueue
 from .logs import log
 from .messages import RunRequest
@@ -155,9 +155,7 @@ class Lifecycle:
         """The run as Port has it; ``None``, and its record is kept, for a run that Port does not know."""
         try:
             return run_api.read(run_request.run_id, until=until)
-        except PortApiError as error:
-            if error.status != 404:
-                raise
+        except PortNotFoundError:
             self._failures.keep(run_request.record, "Port does not know its run")
             return None
 
@@ -167,9 +165,9 @@ class Lifecycle:
         if mode == "off":
             return None
         text = run_request.record.text()
-        verdict = verify(text, self._port.credentials().client_secret)
+        verdict = verify(text, self._port.http.credentials().client_secret)
         if verdict is Verdict.INVALID:  # the secret may have been rotated
-            verdict = verify(text, self._port.credentials(anew=True).client_secret)
+            verdict = verify(text, self._port.http.credentials(reread=True).client_secret)
         if verdict is Verdict.INVALID:
             return "its signature is wrong"
         if verdict is Verdict.ABSENT and mode == "required":
@@ -266,13 +264,12 @@ class Lifecycle:
         run_api = run._run_api
         try:
             self._send_or_send_bare(run, outcome, until)
+        except PortNotFoundError:
+            log.error("run.unknown_to_port")
         except PortApiError as error:
-            if error.status == 404:
-                log.error("run.unknown_to_port")
-            elif is_refusal(error) and run_api.has_ended(run.id, until=until):
-                log.info("run.not_in_progress")
-            else:
+            if not (is_refusal(error) and run_api.has_ended(run.id, until=until)):
                 raise
+            log.info("run.not_in_progress")
         else:
             log.info("run.reported", status=outcome.status)
             self._metrics.run_ended(

@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -10,30 +12,27 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
-import requests
 
+from port_runner import PortApiError, PortNotFoundError, PortUnavailableError
+from port_runner.port_http import PortHttp
+from port_runner.settings import Credentials
 from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.output import CommandFailed, SettingsError
 
 DEFAULT_URL = "https://api.port.io"
-# Seconds to connect, and to wait for an answer.
-TIMEOUT = (5, 30)
+# Seconds that Port may take for an answer.
+READ_SECONDS = 30.0
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 VARIABLES = ("PORT_CLIENT_ID", "PORT_CLIENT_SECRET")
 
 
 class PortUnavailable(CommandFailed):
-    """Port did not answer, or has a fault: the same request may succeed later."""
+    """Port did not answer, or has a fault. The same request may succeed later."""
 
 
 class PortRefused(CommandFailed):
-    """Port refused a request; `status` is HTTP's, `code` Port's own word."""
-
-    def __init__(self, message: str, status: int, code: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
+    """Port refused a request. The same request would be refused again."""
 
 
 @dataclass(frozen=True)
@@ -140,117 +139,99 @@ def base_url(url: str) -> str:
 
 
 class PortConnection:
-    """Port's API with a token; a context manager. Every method raises CommandFailed."""
+    """Port's API for commands, logged in; a context manager.
+
+    Each request is sent once: the person who runs the command decides about another try. Every method raises
+    CommandFailed.
+    """
 
     def __init__(self, url: str, client_id: str, client_secret: str) -> None:
         self.url = base_url(url)
-        self._session = requests.Session()
+        credentials = Credentials(client_id, client_secret)
+        self._http = PortHttp(self.url, lambda: credentials, read_seconds=READ_SECONDS, retries=False)
         # A proxy of the environment cannot reach this machine.
-        self._session.trust_env = urlsplit(self.url).hostname not in LOOPBACK
-        self._credentials = {"clientId": client_id, "clientSecret": client_secret}
-        self._log_in()
+        self._http.session.trust_env = urlsplit(self.url).hostname not in LOOPBACK
+        with self._explained("the credentials"):
+            self._http.log_in(until=_deadline())
 
     def __enter__(self) -> "PortConnection":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._session.close()
+        self._http.session.close()
 
     def call(
-        self, method: str, path: str, body: Any = None, *, what: str, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        what: str,
+        query: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Send one request and return the answer's JSON; `what` it is about stands in an error's text."""
-        return self._accepted(self._send(method, path, body, query), what)
+        """Send one request and return the answer's JSON. An error's text says that Port refused `what`."""
+        with self._explained(what):
+            return self._request(method, path, body, query)
 
     def find(self, path: str, *, what: str) -> dict[str, Any] | None:
-        """What is there, or None where Port says 404."""
-        response = self._send("GET", path, None, None)
-        return None if response.status_code == 404 else self._accepted(response, what)
+        """Return the answer's JSON, or None if Port answers 404."""
+        with self._explained(what):
+            try:
+                return self._request("GET", path, None, None)
+            except PortNotFoundError:
+                return None
 
-    def _log_in(self) -> None:
-        self._session.auth = None
-        response = self._request("POST", "/auth/access_token", self._credentials, None)
-        token = self._accepted(response, "the credentials").get("accessToken")
-        if not isinstance(token, str):
-            raise CommandFailed(self._not_port(response))
-        self._session.auth = _Bearer(token)
+    def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        return dict(self._http.request(f"accept {method}", method, path, until=_deadline(), query=query, body=body))
 
-    def _send(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> requests.Response:
-        response = self._request(method, path, body, query)
-        if response.status_code != 401:
-            return response
-        # A token may be as good as over when Port hands it out: it gives the same one until it ends.
-        self._log_in()
-        return self._request(method, path, body, query)
-
-    def _request(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> requests.Response:
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Turn an error of Port's API into a sentence for the person who runs the command."""
         try:
-            return self._session.request(method, f"{self.url}/v1{path}", json=body, params=query, timeout=TIMEOUT)
-        except requests.Timeout as error:
-            raise PortUnavailable(f"Port at {self.url} did not answer in time. Try again.") from error
-        except requests.RequestException as error:
-            raise PortUnavailable(
-                f"Port at {self.url} cannot be reached ({_root(error)}). Check the address and the network."
-            ) from error
+            yield
+        except PortUnavailableError as error:
+            raise PortUnavailable(self._unavailable(error, what)) from error
+        except PortApiError as error:
+            raise PortRefused(self._refusal(error, what)) from error
 
-    def _accepted(self, response: requests.Response, what: str) -> dict[str, Any]:
-        try:
-            document = response.json()
-        except ValueError:
-            document = None
-        if response.ok and isinstance(document, dict):
-            return document
-        if response.ok:
-            raise CommandFailed(self._not_port(response))
-        refusal = document if isinstance(document, dict) else {}
-        text = self._refusal(response, refusal, what)
-        if response.status_code == 429 or response.status_code >= 500:
-            raise PortUnavailable(text)
-        raise PortRefused(text, response.status_code, str(refusal.get("error", "")))
+    def _unavailable(self, error: PortUnavailableError, what: str) -> str:
+        if error.status is None and (error.reason or "").endswith("Timeout"):
+            return f"Port at {self.url} did not answer in time. Try again."
+        if error.status is None:
+            return f"Port at {self.url} cannot be reached ({error.detail}). Check the address and the network."
+        if error.status < 300:
+            return (
+                f"{self.url} does not seem to be Port: it answered {error.status} without Port's JSON. "
+                "Check the address."
+            )
+        return self._refusal(error, what)
 
-    def _not_port(self, response: requests.Response) -> str:
-        return (
-            f"What answers at {self.url} does not seem to be Port: it sent {response.status_code} without the JSON "
-            "that Port would send. Check the address."
-        )
-
-    def _refusal(self, response: requests.Response, document: dict[str, Any], what: str) -> str:
-        reason = ": ".join(str(document[key]) for key in ("error", "message") if document.get(key))
-        status = f"{response.status_code} {reason}".strip()
-        text = f"Port at {self.url} refused {what} ({status}). {_advice(response)}"
-        trace_id = response.headers.get("X-Trace-Id")
-        return f"{text} Port's trace id is {trace_id}." if trace_id else text
+    def _refusal(self, error: PortApiError, what: str) -> str:
+        answer = f"{error.status} {error.detail}".strip()
+        text = f"Port at {self.url} refused {what} ({answer}). {_advice(error)}"
+        return f"{text} Port's trace id is {error.trace_id}." if error.trace_id else text
 
 
-class _Bearer(requests.auth.AuthBase):
-    # As `auth`, so that no entry of a .netrc file takes its place.
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
+def _deadline() -> float:
+    """Return the moment of `time.monotonic()` by which a request has ended."""
+    return time.monotonic() + READ_SECONDS
 
 
-def _advice(response: requests.Response) -> str:
-    if response.status_code == 401:
+def _advice(error: PortApiError) -> str:
+    if error.status == 401:
         return (
             "Check PORT_CLIENT_ID and PORT_CLIENT_SECRET, and that the address is that of their region: "
             "https://api.port.io for the EU, https://api.us.port.io for the US."
         )
-    if response.status_code == 403:
+    if error.status == 403:
         return "The credentials lack a permission, or Port does not allow this machine's IP address."
-    if response.status_code == 404:
+    if isinstance(error, PortNotFoundError):
         return "Check the identifier, and that the credentials are those of the right organization."
-    if response.status_code == 429:
-        wait = response.headers.get("Retry-After")
-        return f"There were too many requests. Try again {f'in {wait} s' if wait else 'later'}."
-    if response.status_code >= 500:
-        return "That is a fault on Port's side. Try again later."
+    if error.status == 429:
+        wait = "later" if error.retry_after is None else f"in {error.retry_after:.0f} s"
+        return f"There were too many requests. Try again {wait}."
+    if isinstance(error, PortUnavailableError):
+        return "Port has a fault. Try again later."
     return "Correct what was sent and run this again."
-
-
-def _root(error: BaseException) -> str:
-    while error.__context__ is not None:
-        error = error.__context__
-    return str(error)

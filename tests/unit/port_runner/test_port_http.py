@@ -1,0 +1,674 @@
+"""Requests to a fake Port: tokens, retries, time, errors, connections."""
+
+import json
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from port_runner import (
+    PortApiError,
+    PortAuthenticationError,
+    PortNotFoundError,
+    PortUnavailableError,
+    logs,
+    port_http,
+)
+from port_runner.port_api import PortClient
+from port_runner.settings import Credentials
+from port_runner_sandbox.certificates import make_certificates
+from port_runner_sandbox.fake_port import FakePort, Received
+from tests.support.port_client import TOKEN_PATH, make_client, sent, soon
+
+RUN_PATH = "/v1/actions/runs/r_1"
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy or certificate of the machine that the tests run on."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def client(port: FakePort) -> PortClient:
+    """A client without a token yet, of a Port that has the run r_1."""
+    port.add_run("r_1")
+    return make_client(port)
+
+
+class Clock:
+    """Stands for the client's `time`: nobody waits, what would have been waited is kept."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.ahead += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(port_http, "time", clock)
+    return clock
+
+
+def token_calls(port: FakePort) -> list[Received]:
+    return [each for each in port.requests if each.path == TOKEN_PATH]
+
+
+def at_once(function: Callable[[], Any], times: int = 8) -> list[Any]:
+    """What *function* returns in as many threads that start together."""
+    together = threading.Barrier(times)
+
+    def call() -> Any:
+        together.wait()
+        return function()
+
+    with ThreadPoolExecutor(times) as pool:
+        return [each.result() for each in [pool.submit(call) for _ in range(times)]]
+
+
+# Tokens
+
+
+def test_one_token_serves_all_calls(port: FakePort, client: PortClient) -> None:
+    """The credentials are sent once, and every call bears the token that they gave."""
+    for _ in range(3):
+        client.get_run("r_1", until=soon())
+
+    (call,) = token_calls(port)
+    assert call.body == {"clientId": port.client_id, "clientSecret": port.client_secret}
+    assert "Authorization" not in call.headers
+    tokens = {each.headers["Authorization"] for each in port.requests if each is not call}
+    assert len(tokens) == 1
+    assert tokens.pop().startswith("Bearer ")
+
+
+def test_many_threads_ask_for_one_token(port: FakePort, client: PortClient) -> None:
+    """Whoever comes first asks, the others wait for what it got."""
+    port.fail(TOKEN_PATH, delay=0.1)
+
+    at_once(lambda: client.get_run("r_1", until=soon()))
+
+    assert (len(token_calls(port)), len(sent(port))) == (1, 8)
+
+
+def test_the_tokens_type_is_as_port_says(port: FakePort, client: PortClient) -> None:
+    """The header is made of tokenType and accessToken, and Bearer where Port names no type."""
+    for answer, expected in (({"tokenType": "Other"}, "Other abc"), ({}, "Bearer abc")):
+        port.fail(TOKEN_PATH, status=200, body={"accessToken": "abc", "expiresIn": 0, **answer})
+        port.fail(RUN_PATH, status=200, body={})
+        client.get_run("r_1", until=soon())
+        assert port.requests[-1].headers["Authorization"] == expected
+
+
+def test_a_token_is_renewed_before_it_expires(port: FakePort, client: PortClient, clock: Clock) -> None:
+    """A token is used until a minute before its end, so that none expires on the way."""
+    port.expire_token()
+
+    for clock.ahead, calls in ((0, 1), (10800 - 65, 1), (10800 - 55, 2)):
+        client.get_run("r_1", until=clock.monotonic() + 5)
+        assert len(token_calls(port)) == calls, clock.ahead
+
+
+@pytest.mark.parametrize(("life", "calls"), [(0, 2), (-5, 2), (30, 1), (None, 2), ("soon", 2)])
+def test_a_token_that_is_about_to_expire_is_used(port: FakePort, client: PortClient, life: Any, calls: int) -> None:
+    """Port gives all who ask the same token, with little time left for the last: good for the call it was asked for."""
+    token = requests.post(
+        f"{port.url}{TOKEN_PATH}", json={"clientId": port.client_id, "clientSecret": port.client_secret}, timeout=5
+    ).json()["accessToken"]
+    port.requests.clear()
+
+    answer = {"accessToken": token, "expiresIn": life, "tokenType": "Bearer"}
+    with port.fail(TOKEN_PATH, status=200, body=answer, times=None):
+        for _ in range(2):
+            client.get_run("r_1", until=soon())
+
+    assert (len(token_calls(port)), len(sent(port))) == (calls, 2)
+
+
+def test_a_token_that_port_revoked_is_renewed_once(port: FakePort, client: PortClient) -> None:
+    """401 means that the token is no longer good: one new token, and the call again."""
+    client.get_run("r_1", until=soon())
+    port.expire_token()
+    port.requests.clear()
+
+    client.get_run("r_1", until=soon())
+
+    assert [(each.path, each.status) for each in port.requests] == [(RUN_PATH, 401), (TOKEN_PATH, 200), (RUN_PATH, 200)]
+
+
+def test_threads_with_a_revoked_token_renew_it_once(port: FakePort, client: PortClient) -> None:
+    """Of many calls that are answered 401 the first renews the token, the others use it."""
+    client.get_run("r_1", until=soon())
+    port.expire_token()
+    port.requests.clear()
+
+    at_once(lambda: client.get_run("r_1", until=soon()))
+
+    assert len(token_calls(port)) == 1
+
+
+def test_401_again_is_an_error(port: FakePort, client: PortClient) -> None:
+    """Where a new token does not help, nothing does: one retry, no more."""
+    port.fail(RUN_PATH, status=401, times=None)
+
+    with pytest.raises(PortAuthenticationError) as caught:
+        client.get_run("r_1", until=soon())
+
+    assert caught.value.status == 401
+    assert (len(token_calls(port)), len(sent(port))) == (2, 2)
+
+
+def test_wrong_credentials_are_an_error_at_once(port: FakePort) -> None:
+    """Port's refusal of the credentials is final, is said without them, and no call is made."""
+    client = PortClient(port.url, lambda: Credentials("s3cret-id", "s3cret"))
+
+    with pytest.raises(PortAuthenticationError) as caught:
+        client.get_run("r_1", until=soon())
+
+    assert (caught.value.status, caught.value.code) == (401, "invalid_credentials")
+    assert "s3cret" not in str(caught.value)
+    assert (len(token_calls(port)), sent(port)) == (1, [])
+
+
+def test_rotated_credentials_are_found(port: FakePort) -> None:
+    """Each new token is asked for with the credentials of that moment, so a rotation needs no new process."""
+    port.add_run("r_1")
+    credentials = [Credentials(port.client_id, "before"), Credentials(port.client_id, port.client_secret)]
+    client = PortClient(port.url, lambda: credentials.pop(0))
+
+    with pytest.raises(PortAuthenticationError):
+        client.get_run("r_1", until=soon())
+
+    assert client.get_run("r_1", until=soon())["id"] == "r_1"
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"accessToken": ""}, {"accessToken": 5}, [], "<html>Sign in to the network</html>"]
+)
+def test_an_answer_without_a_token_is_not_ports(port: FakePort, client: PortClient, body: Any) -> None:
+    """A gateway that answers 200 with something else is no Port, and nothing is sent to it."""
+    port.fail(TOKEN_PATH, status=200, body=body)
+
+    with pytest.raises(PortUnavailableError, match="200 the answer held no token"):
+        client.get_run("r_1", until=soon())
+    assert sent(port) == []
+
+
+def test_tokens_are_masked_in_the_log(port: FakePort, client: PortClient) -> None:
+    """A token that was received can stand in no log line."""
+    client.get_run("r_1", until=soon())
+    token = port.requests[-1].headers["Authorization"].removeprefix("Bearer ")
+
+    line = logs.JsonFormatter().format(logging.makeLogRecord({"msg": "event", "fields": {"oops": token}}))
+
+    assert json.loads(line)["oops"] == "[redacted]"
+
+
+# Retries
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("path", [RUN_PATH, TOKEN_PATH])
+def test_what_may_pass_is_tried_again(port: FakePort, client: PortClient, clock: Clock, status: int, path: str) -> None:
+    """Time-outs, rate limits and failures of Port's own are retried, those of the call for a token too."""
+    port.fail(path, status=status, body="<html>s3cret</html>", times=2)
+
+    assert client.get_run("r_1", until=clock.monotonic() + 5)["id"] == "r_1"
+
+    assert [each.status for each in port.requests if each.path == path] == [status, status, 200]
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+@pytest.mark.parametrize("path", [RUN_PATH, TOKEN_PATH])
+def test_dropped_connections_are_tried_again(port: FakePort, client: PortClient, drop: Any, path: str) -> None:
+    """A connection that ends without an answer is retried, whether or not the request was carried out."""
+    port.fail(path, drop=drop)
+
+    client.update_run("r_1", statusLabel="Half way", until=soon())
+
+    assert port.runs["r_1"]["statusLabel"] == "Half way"
+    assert len([each for each in port.requests if each.path == path]) == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 304, 307, 400, 403, 404, 405, 409, 410, 413, 415, 422, 501])
+def test_what_will_not_pass_is_not_tried_again(port: FakePort, client: PortClient, status: int) -> None:
+    """Any other answer is final; a redirection too: it is no success, and is not followed with the token."""
+    port.fail(RUN_PATH, status=status, headers={"Location": f"{port.url}/v1/organization"}, times=None)
+
+    with pytest.raises(PortApiError) as caught:
+        client.update_run("r_1", status="SUCCESS", until=soon())
+
+    assert caught.value.status == status
+    assert sent(port) == [("PATCH", RUN_PATH, status)]
+
+
+def test_a_redirected_call_for_a_token_is_no_success(port: FakePort, client: PortClient) -> None:
+    """The credentials are not sent to where an answer points."""
+    port.fail(TOKEN_PATH, status=307, headers={"Location": f"{port.url}/elsewhere"}, times=None)
+
+    with pytest.raises(PortApiError) as caught:
+        client.get_run("r_1", until=soon())
+
+    assert (caught.value.status, len(port.requests)) == (307, 1)
+
+
+def test_waiting_grows_and_ends_with_the_time(port: FakePort, client: PortClient, clock: Clock) -> None:
+    """Pauses double up to eight seconds, none ends beyond the time of the call, and the error is the last answer."""
+    port.fail(RUN_PATH, status=503, times=None)
+    until = clock.monotonic() + 60
+
+    with pytest.raises(PortUnavailableError) as caught:
+        client.get_run("r_1", until=until)
+
+    longest = [min(0.1 * 2**number, 8) for number in range(len(clock.pauses))]
+    assert all(most / 2 <= pause <= most for pause, most in zip(clock.pauses, longest, strict=True)), clock.pauses
+    assert until - 8 <= clock.monotonic() < until
+    assert len(sent(port)) == len(clock.pauses) + 1
+    assert (caught.value.status, caught.value.trace_id) == (503, port.requests[-1].trace_id)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_says_how_long_to_wait(port: FakePort, client: PortClient, clock: Clock, status: int) -> None:
+    """Nothing is sent before the seconds are over that Port asks for, and it goes before a limit's reset."""
+    port.fail(RUN_PATH, status=status, headers={"Retry-After": "30", "x-ratelimit-reset": "5"})
+
+    client.get_run("r_1", until=clock.monotonic() + 60)
+
+    assert [30 <= pause <= 30.1 for pause in clock.pauses] == [True]
+
+
+@pytest.mark.parametrize("name", ["Retry-After", "x-ratelimit-reset"])
+@pytest.mark.parametrize("as_epoch", [False, True])
+def test_both_readings_of_a_wait(port: FakePort, client: PortClient, clock: Clock, name: str, as_epoch: bool) -> None:
+    """Port's pages give the reset as seconds to wait and as seconds of the epoch: a large number is a moment."""
+    value = time.time() + 30 if as_epoch else 30
+    port.fail(RUN_PATH, status=429, headers={name: str(value), "x-ratelimit-limit": "1000"})
+
+    client.get_run("r_1", until=clock.monotonic() + 60)
+
+    assert [25 < pause <= 30.1 for pause in clock.pauses] == [True]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (503, {"x-ratelimit-reset": "30"}),
+        (429, {"x-ratelimit-reset": "20000"}),
+        (429, {"Retry-After": "-5"}),
+        (429, {"Retry-After": "soon", "x-ratelimit-reset": ""}),
+        (429, {"Retry-After": "nan", "x-ratelimit-reset": "nan"}),
+        (429, {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(minutes=1), usegmt=True)}),
+    ],
+)
+def test_what_says_nothing_of_waiting_is_passed_over(
+    port: FakePort, client: PortClient, clock: Clock, status: int, headers: dict[str, str]
+) -> None:
+    """A limit's reset beside another failure, a moment that is past, a date: the pause is our own."""
+    port.fail(RUN_PATH, status=status, headers=headers)
+
+    client.get_run("r_1", until=clock.monotonic() + 60)
+
+    assert [pause <= 0.1 for pause in clock.pauses] == [True]
+
+
+def test_a_port_that_says_not_to_wait_is_not_rushed(port: FakePort, client: PortClient, clock: Clock) -> None:
+    """Retry-After: 0 is no leave to send without pause: the pauses grow all the same."""
+    port.fail(RUN_PATH, status=503, headers={"Retry-After": "0"}, times=None)
+
+    with pytest.raises(PortUnavailableError):
+        client.get_run("r_1", until=clock.monotonic() + 60)
+
+    assert len(sent(port)) < 20
+
+
+def test_a_wait_beyond_the_time_is_not_begun(port: FakePort, client: PortClient, clock: Clock) -> None:
+    """Where Port asks for more patience than there is time, the error comes at once, for Lambda to try again."""
+    port.fail(RUN_PATH, status=429, headers={"Retry-After": "61"})
+
+    with pytest.raises(PortUnavailableError) as caught:
+        client.get_run("r_1", until=clock.monotonic() + 60)
+
+    assert (caught.value.status, clock.pauses) == (429, [])
+
+
+# Time
+
+
+def test_without_time_nothing_is_sent(port: FakePort, client: PortClient) -> None:
+    """A call whose time is up before it began is an error, not a request."""
+    with pytest.raises(PortUnavailableError, match="no time was left"):
+        client.get_run("r_1", until=time.monotonic() - 1)
+
+    assert port.requests == []
+
+
+@pytest.mark.parametrize("path", [RUN_PATH, TOKEN_PATH])
+def test_a_port_that_does_not_answer_takes_no_more_than_the_time(port: FakePort, client: PortClient, path: str) -> None:
+    """The wait for an answer ends with the time of the call."""
+    port.fail(path, delay=5, times=None)
+
+    began = time.monotonic()
+    with pytest.raises(PortUnavailableError) as caught:
+        client.get_run("r_1", until=soon(0.4))
+
+    assert 0.3 < time.monotonic() - began < 3
+    assert (caught.value.status, str(caught.value)) == (None, "Port did not read the run: ReadTimeout")
+
+
+def test_a_port_that_is_not_there(clock: Clock) -> None:
+    """Refused connections are retried while there is time, then said."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    client = PortClient(address, lambda: Credentials("id", "s3cret"))
+
+    with pytest.raises(PortUnavailableError) as caught:
+        client.get_run("r_1", until=clock.monotonic() + 5)
+
+    assert len(clock.pauses) >= 3
+    assert str(caught.value) == "Port did not read the run: ConnectionError"
+
+
+# Errors
+
+
+def test_an_error_has_ports_code_and_trace_id_and_no_content(port: FakePort, client: PortClient) -> None:
+    """Status, code and trace id lead to the cause; what was sent and Port's prose about it stay out of the text."""
+    port.fail(RUN_PATH, status=422, body={"ok": False, "error": "invalid_request", "message": "s3cret is no status"})
+
+    with pytest.raises(PortApiError) as caught:
+        client.update_run("r_1", status="s3cret", until=soon())
+
+    error = caught.value
+    assert (error.operation, error.status, error.code) == ("update the run", 422, "invalid_request")
+    assert error.trace_id == port.requests[-1].trace_id
+    assert str(error) == f"Port did not update the run: 422 invalid_request (trace id {error.trace_id})"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>s3cret</html>",
+        b"\xff\xfes3cret",
+        "",
+        '{"error": "s3cret',
+        [1],
+        {"error": {"s3cret": 1}},
+        {"error": "s3cret ran out"},
+    ],
+)
+def test_error_bodies_of_any_kind(port: FakePort, client: PortClient, body: Any) -> None:
+    """A gateway's page, a cut off body, prose for a code: the error has the status, and nothing of the rest."""
+    port.fail(RUN_PATH, status=400, body=body)
+
+    with pytest.raises(PortApiError) as caught:
+        client.get_run("r_1", until=soon())
+
+    assert (caught.value.status, caught.value.code) == (400, None)
+    assert str(caught.value) == f"Port did not read the run: 400 (trace id {port.requests[-1].trace_id})"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "missing_permissions", PortAuthenticationError),
+        (403, None, PortAuthenticationError),
+        (403, "has_dependents", PortApiError),
+        (403, "required_relation", PortApiError),
+        (404, "not_found", PortNotFoundError),
+        (422, "run_exhausted", PortApiError),
+        (429, "rate_limit", PortUnavailableError),
+        (500, "internal_error", PortUnavailableError),
+    ],
+)
+def test_kinds_of_errors(port: FakePort, client: PortClient, status: int, code: str | None, kind: type) -> None:
+    """What the credentials do not allow, what passes, and what Port refuses for its content are told apart."""
+    port.fail(RUN_PATH, status=status, body={"ok": False, "error": code}, headers={"Retry-After": "60"})
+
+    with pytest.raises(PortApiError) as caught:
+        client.get_run("r_1", until=soon())
+
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("body", [[], "text", "<html>maintenance</html>", '{"ok": tr'])
+def test_a_success_that_is_not_ports_json_is_no_answer(port: FakePort, client: PortClient, body: Any) -> None:
+    """A page of a proxy with status 200 is not taken for Port's yes."""
+    port.fail(RUN_PATH, status=200, body=body)
+
+    with pytest.raises(PortUnavailableError) as caught:
+        client.update_run("r_1", status="SUCCESS", until=soon())
+
+    assert str(caught.value).startswith("Port did not update the run: 200 the answer was not Port's JSON")
+
+
+def test_the_detail_of_an_error_is_for_its_operator_alone(port: FakePort, client: PortClient) -> None:
+    """Port's own words are a field of the error, and part of neither its text nor a log line."""
+    port.fail(RUN_PATH, status=422, body={"error": "invalid_request", "message": "s3cret is not a status"})
+
+    with pytest.raises(PortApiError) as caught:
+        client.update_run("r_1", status="s3cret", until=soon())
+
+    error = caught.value
+    assert error.detail == "invalid_request: s3cret is not a status"
+    assert "s3cret" not in f"{error} {error!r} {error.args} {logs.error_of(error)}"
+
+
+@pytest.mark.parametrize("body", [{"ok": True}, {"ok": True, "run": None}])
+def test_a_success_without_a_run_is_an_empty_run(port: FakePort, client: PortClient, body: Any) -> None:
+    """What Port leaves out of an answer costs no call."""
+    port.fail(RUN_PATH, status=200, body=body)
+
+    assert client.get_run("r_1", until=soon()) == {}
+
+
+# What is sent
+
+
+def test_bodies_are_json(port: FakePort, client: PortClient) -> None:
+    """Text of any script arrives as it was written, and the client names itself."""
+    client.update_run("r_1", statusLabel="hotovo ✓", link=["https://a"], until=soon())
+
+    assert port.requests[-1].body == {"statusLabel": "hotovo ✓", "link": ["https://a"]}
+    assert port.requests[-1].headers["Content-Type"] == "application/json"
+    assert port.requests[-1].headers["User-Agent"] == "port-runner"
+
+
+def test_what_is_no_json_is_not_sent(port: FakePort, client: PortClient) -> None:
+    """A body that JSON has no word for is the caller's mistake, and is not sent as something else."""
+    for value in (float("nan"), object()):
+        with pytest.raises((ValueError, TypeError)):
+            client.upsert_entity("vm", {"properties": {"x": value}}, run_id=None, merge=True, until=soon())
+
+    assert sent(port) == []
+
+
+# Connections
+
+
+def test_one_connection_serves_all_calls(port: FakePort, client: PortClient) -> None:
+    """Calls one after another share one kept-alive connection, that for the token too."""
+    for _ in range(10):
+        client.get_run("r_1", until=soon())
+
+    assert len({each.connection for each in port.requests}) == 1
+
+
+def test_threads_keep_their_connections(port: FakePort) -> None:
+    """As many connections as calls at once, and no more when the same threads call again."""
+    port.add_run("r_1")
+    client = make_client(port, connections=8)
+    port.fail(RUN_PATH, delay=0.05, times=8)
+
+    at_once(lambda: client.get_run("r_1", until=soon()))
+    at_once(lambda: [client.get_run("r_1", until=soon()) for _ in range(3)])
+
+    assert len({each.connection for each in port.requests}) <= 8
+
+
+class LittlePort(ThreadingHTTPServer):
+    """Answers everything with a token and a run; *forgetful*, it closes connections without a word about it."""
+
+    daemon_threads = True
+
+    def __init__(self, *, forgetful: bool = False) -> None:
+        super().__init__(("127.0.0.1", 0), _LittleConnection)
+        self.forgetful = forgetful
+        self.connections: list[Any] = []
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+class _LittleConnection(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: LittlePort
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.connections.append(self.client_address)
+        answer = json.dumps({"accessToken": "token", "expiresIn": 100, "run": {"id": "r_1"}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+        self.close_connection = self.close_connection or self.server.forgetful
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@contextmanager
+def serving[S: ThreadingHTTPServer](server: S) -> Iterator[S]:
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_connection_that_was_closed_meanwhile_is_survived() -> None:
+    """Port closes what is idle for long, without a word: the next call opens a new one and succeeds at once."""
+    with serving(LittlePort(forgetful=True)) as server:
+        client = PortClient(f"http://127.0.0.1:{server.port}", lambda: Credentials("id", "secret"))
+        for _ in range(3):
+            assert client.get_run("r_1", until=soon()) == {"id": "r_1"}
+            time.sleep(0.02)
+
+    assert len(set(server.connections)) == 4
+
+
+def test_a_netrc_does_not_replace_the_token(
+    port: FakePort, client: PortClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a .netrc says of the host is for other programs."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\ndefault login somebody password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    client.get_run("r_1", until=soon())
+
+    assert ["Authorization" in each.headers for each in port.requests] == [False, True]
+    assert port.requests[-1].headers["Authorization"].startswith("Bearer ")
+
+
+class Proxy(ThreadingHTTPServer):
+    """Passes requests on, and keeps the addresses that it was asked for."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _ProxyConnection)
+        self.asked: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _ProxyConnection(BaseHTTPRequestHandler):
+    server: Proxy
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        target = urlsplit(self.path)
+        connection = HTTPConnection(target.netloc, timeout=5)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        connection.request(self.command, target.path, body, dict(self.headers))
+        response = connection.getresponse()
+        answer = response.read()
+        connection.close()
+        self.send_response(response.status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+def test_the_environments_proxy_is_used(port: FakePort, client: PortClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY and NO_PROXY mean what they mean everywhere."""
+    with serving(Proxy()) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        client.get_run("r_1", until=soon())
+        assert proxy.asked == [f"{port.url}{TOKEN_PATH}", f"{port.url}{RUN_PATH}"]
+
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        client.get_run("r_1", until=soon())
+
+    assert (len(proxy.asked), len(sent(port))) == (2, 2)
+
+
+def test_a_certificate_authority_of_ones_own(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy's or a private link's authority is named by REQUESTS_CA_BUNDLE; without it TLS is refused."""
+    certificates = make_certificates(tmp_path)
+    authority = tmp_path / "authority.pem"
+    authority.write_text(certificates.authority)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.certificate, certificates.key)
+    server = LittlePort()
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server):
+        address = f"https://localhost:{server.port}"
+        with pytest.raises(PortUnavailableError, match="SSLError"):
+            PortClient(address, lambda: Credentials("id", "secret")).get_run("r_1", until=clock.monotonic() + 5)
+        assert server.connections == []
+
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+        client = PortClient(address, lambda: Credentials("id", "secret"))
+        assert client.get_run("r_1", until=clock.monotonic() + 5) == {"id": "r_1"}
