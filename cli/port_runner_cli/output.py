@@ -39,7 +39,7 @@ class CommandFailed(click.ClickException):
     """A command cannot do what it is for; the text says what was wrong, and what to do. Exit code 1."""
 
     def show(self, file: Any = None) -> None:
-        click.echo(printable(self.message), file=file or sys.stderr)
+        click.echo(f"Error: {printable(self.message)}", file=file or sys.stderr)
 
 
 class SettingsError(CommandFailed):

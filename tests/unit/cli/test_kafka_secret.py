@@ -124,7 +124,7 @@ def test_arn_of_a_secret_that_is_not_there(port: FakePort, file: Path, secrets: 
     arn = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:none-abcdef"
     result = run(port, file, "--store", arn)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"The secret {arn} cannot be written (ResourceNotFoundException).")
+    assert result.stderr.startswith(f"Error: The secret {arn} cannot be written (ResourceNotFoundException).")
     assert not file.exists()
 
 

@@ -339,7 +339,7 @@ def test_value_of_another_type_is_named(port: FakePort, kind: str, text: str) ->
     define(port, {"x": {"type": kind}})
     result = command("run", "create_vm", "--input", f"x={text}", port=port)
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"The input x is of the type {kind}: it looks like ")
+    assert result.stderr.startswith(f"Error: The input x is of the type {kind}: it looks like ")
     assert result.stderr.endswith(f", not {text}.\n")
     assert executions(port) == []
 
@@ -388,7 +388,9 @@ def test_missing_inputs_are_asked_for_as_they_are_typed(port: FakePort) -> None:
     define(port, inputs, list(inputs))
     result = command("run", "create_vm", port=port)
     assert result.exit_code == 2
-    assert result.stderr == ("create_vm needs --input cpu=<number> --input region=eu|us --secret-prompt password.\n")
+    assert result.stderr == (
+        "Error: create_vm needs --input cpu=<number> --input region=eu|us --secret-prompt password.\n"
+    )
 
 
 def test_input_without_equals_sign(port: FakePort) -> None:

@@ -197,7 +197,7 @@ def test_refusals_and_failures_are_sentences(port: FakePort, fault: dict[str, An
 
 def test_no_answer_in_time(port: FakePort, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request has a timeout."""
-    monkeypatch.setattr(port_runner_cli.clients.port, "TIMEOUT", (0.1, 0.1))
+    monkeypatch.setattr(port_runner_cli.clients.port, "READ_SECONDS", 0.1)
     port.fail("/v1/blueprints", delay=5)
     result = run(port)
     assert result.exit_code == 1
@@ -271,7 +271,7 @@ def test_file_without_credentials(port: FakePort, tmp_path: Path, text: str) -> 
     file.write_text(text)
     result = run(port, "--credentials-file", str(file))
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"{file} must hold a JSON object")
+    assert result.stderr.startswith(f"Error: {file} must hold a JSON object")
     assert "client_secret" in result.stderr
     assert port.requests == []
     assert run(port, "--credentials-file", str(tmp_path / "none")).exit_code == 2
@@ -288,7 +288,9 @@ def test_credentials_come_from_a_secret(port: FakePort) -> None:
         assert run(port, PORT_CREDENTIALS_SECRET_ARN=arn, **elsewhere).exit_code == 0
         result = run(port, "--credentials-secret-arn", f"{arn}x")
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"The secret {arn}x with Port's credentials cannot be read (ResourceNotFoundExc")
+    assert result.stderr.startswith(
+        f"Error: The secret {arn}x with Port's credentials cannot be read (ResourceNotFoundExc"
+    )
 
 
 def test_only_one_source_of_credentials_is_named(port: FakePort) -> None:
