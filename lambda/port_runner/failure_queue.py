@@ -1,10 +1,10 @@
 """Where records go that can neither be told to Port nor be tried again: whole into an SQS queue, for a person."""
 
 import json
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from .bounded import BoundedDict
 from .kafka import Record
 from .logs import log
 from .metrics import Metrics
@@ -21,7 +21,7 @@ class FailureQueue:
         self._url = url
         self._metrics = metrics
         self._client: Any = None
-        self._kept: OrderedDict[str, None] = OrderedDict()
+        self._kept: BoundedDict[str, None] = BoundedDict(REMEMBERED_RECORDS)
 
     def keep(self, record: Record, reason: str, *, outcome: Mapping[str, Any] | None = None) -> None:
         """Keep *record* and why it is here; *outcome* is what could not be reported of a run that did finish.
@@ -39,8 +39,6 @@ class FailureQueue:
             log.error("record.kept", reason=reason)
         self._metrics.failure_kept()
         self._kept[record.place] = None
-        if len(self._kept) > REMEMBERED_RECORDS:
-            self._kept.popitem(last=False)
 
     def _send(self, url: str, record: Record, reason: str, outcome: Mapping[str, Any] | None) -> None:
         body = {

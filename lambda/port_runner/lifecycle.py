@@ -7,14 +7,13 @@ happened. The mark tells the next delivery that the handler may have begun. The 
 import json
 import keyword
 import re
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from . import logs
+from .bounded import BoundedDict
 from .deadline import Call, Deadline
 from .errors import ActionError, InputError, PortApiError, PortNotFoundError, PortRunnerError, PortUnavailableError
 from .failure_queue import FailureQueue
@@ -79,8 +78,7 @@ class Lifecycle:
         self._settings = settings
         private_key = settings.client_side_private_key if settings.client_side_private_key_secret_arn else None
         self._decryptor = Decryptor(settings.encryption_secret, private_key)
-        self._memory: OrderedDict[str, NotStarted | Unreported] = OrderedDict()
-        self._memory_lock = threading.Lock()
+        self._memory: BoundedDict[str, NotStarted | Unreported] = BoundedDict(REMEMBERED_RUNS)
 
     def process(self, run_request: RunRequest, deadline: Deadline) -> None:
         """End the run, or find that it is not ours to end.
@@ -204,13 +202,13 @@ class Lifecycle:
             return Failure(f"The action was not started: {error}.")
         if deadline.work_seconds <= 0:
             raise PortRunnerError("no time was left to start the handler")
-        self._forget(run.id)
+        self._memory.discard(run.id)
         return self._call(run, route, deadline)
 
     def _mark_started(self, run: ActionRun[Any], until: float) -> None:
         """Set the label by which the next delivery would know that the handler may have begun."""
         label = f"Started ({logs.field('request_id') or 'by hand'})"
-        self._remember(run.id, NotStarted(label))
+        self._memory[run.id] = NotStarted(label)
         run._run_api.note(run.id, label=label, links=run._links_with(None), until=until)
 
     # The handler
@@ -250,7 +248,7 @@ class Lifecycle:
 
     def _report(self, run: ActionRun[Any], outcome: Outcome, deadline: Deadline) -> None:
         """Tell Port how the run went; until that is done, the process remembers it."""
-        self._remember(run.id, Unreported(run, outcome))
+        self._memory[run.id] = Unreported(run, outcome)
         now = time.monotonic()
         self._send_lines(run, until=now + min((deadline.report - now) * LOG_SHARE, LOG_PATIENCE_SECONDS))
         try:
@@ -258,7 +256,7 @@ class Lifecycle:
         except PortApiError as error:
             log.critical("run.not_reported", error=error, outcome=outcome.status)
             raise
-        self._forget(run.id)
+        self._memory.discard(run.id)
 
     def _send(self, run: ActionRun[Any], outcome: Outcome, until: float) -> None:
         run_api = run._run_api
@@ -309,18 +307,6 @@ class Lifecycle:
                     run._put_back(text)
                 return
             text = text[LONGEST_LOG_MESSAGE:]
-
-    # What the process remembers
-
-    def _remember(self, run_id: str, what: NotStarted | Unreported) -> None:
-        with self._memory_lock:
-            self._memory[run_id] = what
-            if len(self._memory) > REMEMBERED_RUNS:
-                self._memory.popitem(last=False)
-
-    def _forget(self, run_id: str) -> None:
-        with self._memory_lock:
-            self._memory.pop(run_id, None)
 
 
 def _tell(run_api: RunApi, run_id: str, outcome: Outcome, links: Sequence[str], until: float) -> None:

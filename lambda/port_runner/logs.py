@@ -9,12 +9,13 @@ import logging
 import sys
 import time
 import traceback
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TextIO
+
+from .bounded import BoundedDict
 
 MASK = "[redacted]"
 SHORTEST_SECRET = 4
@@ -24,7 +25,7 @@ MOST_CAUSES = 10
 
 _fields: ContextVar[dict[str, Any] | None] = ContextVar("port_runner_log_fields", default=None)
 _secrets: set[str] = set()
-_secrets_of_runs: OrderedDict[str, None] = OrderedDict()
+_secrets_of_runs: BoundedDict[str, None] = BoundedDict(SECRETS_OF_RUNS)
 
 
 def mask(secret: str, *, of_a_run: bool = False) -> None:
@@ -35,13 +36,10 @@ def mask(secret: str, *, of_a_run: bool = False) -> None:
     if len(secret) < SHORTEST_SECRET:
         return
     for spelling in (secret, json.dumps(secret)[1:-1]):
-        if not of_a_run:
+        if of_a_run:
+            _secrets_of_runs[spelling] = None
+        else:
             _secrets.add(spelling)
-            continue
-        _secrets_of_runs[spelling] = None
-        _secrets_of_runs.move_to_end(spelling)
-        if len(_secrets_of_runs) > SECRETS_OF_RUNS:
-            _secrets_of_runs.popitem(last=False)
 
 
 @contextmanager
@@ -75,7 +73,7 @@ class JsonFormatter(logging.Formatter):
         values: dict[str, Any] = {**(_fields.get() or {}), **getattr(record, "fields", {})}
         if record.exc_info and record.exc_info[1] is not None:
             values["error"] = error_of(record.exc_info[1])
-        secrets = sorted((*_secrets, *tuple(_secrets_of_runs)), key=len, reverse=True)  # one may be a part of another
+        secrets = sorted((*_secrets, *_secrets_of_runs), key=len, reverse=True)  # one may be a part of another
         return json.dumps(words | {name: _masked(_plain(value), secrets) for name, value in values.items()})
 
 

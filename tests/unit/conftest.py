@@ -1,12 +1,12 @@
 """A fake Port with the `vm` blueprint, and a function that talks to it."""
 
-from collections import OrderedDict
 from collections.abc import Iterator
 
 import pytest
 import requests
 
 from port_runner import logs
+from port_runner.bounded import BoundedDict
 from port_runner_sandbox.fake_port import FakePort
 from tests.support.fake_lambda import REGION, FakeLambda
 from tests.support.function_under_test import Function
@@ -17,7 +17,7 @@ from tests.support.project import ROOT
 def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """No line of one test is masked for a secret of another."""
     monkeypatch.setattr(logs, "_secrets", set())
-    monkeypatch.setattr(logs, "_secrets_of_runs", OrderedDict())
+    monkeypatch.setattr(logs, "_secrets_of_runs", BoundedDict(logs.SECRETS_OF_RUNS))
 
 
 @pytest.fixture

@@ -340,5 +340,5 @@ def test_secrets_of_runs_are_forgotten_in_time_and_credentials_are_not(function:
     logs.log.error("said", text=f"secret-of-run-{number} {CLIENT_SECRET}")
     function.handle(kafka_event(None))
 
-    assert len(logs._secrets_of_runs) == logs.SECRETS_OF_RUNS
+    assert len([*logs._secrets_of_runs]) == logs.SECRETS_OF_RUNS
     assert function.logged("said")[0]["text"] == f"{logs.MASK} {logs.MASK}"
