@@ -56,9 +56,6 @@ class EntityChange(Catalog):
 
     def __init__(self, change: Change, port: PortClient, *, until: float) -> None:
         super().__init__(port, until=until, run_id=None)
-        self._describe(change)
-
-    def _describe(self, change: Change) -> None:
         self.action = change.action
         """``CREATE``, ``UPDATE``, ``DELETE`` or ``TIMER_EXPIRED``."""
         self.blueprint = change.blueprint

@@ -1,4 +1,4 @@
-"""What tests of handlers need: a run that records what its handler did, and events as Lambda sends them.
+"""Runs that record what their handlers did, and events as Lambda sends them: for tests of handlers.
 
 run = make_run("create_vm", CreateVm(cpu=2, memory=4, storage=50, region="eu-west-1"))
 assert create_vm(run) == Success(...)
@@ -12,121 +12,139 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .catalog import Catalog
 from .changes import Change, EntityChange
-from .errors import PortApiError
+from .errors import PortNotFoundError
 from .kafka import Record
 from .messages import RunRequest
-from .port_api import Entity
+from .port_api import Entity, PortClient
 from .run import ActionRun
+from .run_api import ActionRunApi
 
 TOPIC = "org_test.runs"
 SECONDS = 60.0
 
 
-class RecordedCatalog(Catalog):
-    """A catalog that is kept in *entities*; what a handler is to find there is put in before."""
+class RecordingPort(PortClient):
+    """A Port that keeps entities and the updates of runs, and has no address.
 
-    entities: dict[tuple[str, str], Entity]
+    It stands under the real ``ActionRun`` and ``EntityChange``, so that a handler meets the same checks as in Lambda.
+    """
 
-    def _open(self) -> None:
-        self._until = time.monotonic() + SECONDS
-        self._ended = False
-        self.entities = {}
+    def __init__(self) -> None:
+        self.entities: dict[tuple[str, str], Entity] = {}
+        self.updates: list[Mapping[str, Any]] = []
+
+    def update_run(self, run_id: str, *, until: float, **changes: Any) -> None:  # noqa: ARG002
+        self.updates.append(changes)
 
     def upsert_entity(
         self,
         blueprint: str,
+        content: Mapping[str, Any],
         *,
-        identifier: str | None = None,
-        title: str | None = None,
-        properties: Mapping[str, Any] | None = None,
-        relations: Mapping[str, Any] | None = None,
-        team: str | Sequence[str] | None = None,  # noqa: ARG002
-        icon: str | None = None,  # noqa: ARG002
-        merge: bool = True,
+        run_id: str | None,  # noqa: ARG002
+        merge: bool,
+        until: float,  # noqa: ARG002
     ) -> Entity:
-        identifier = identifier or f"e_{uuid.uuid4().hex[:16]}"
+        identifier = content.get("identifier") or f"e_{uuid.uuid4().hex[:16]}"
         before = self.entities.get((blueprint, identifier)) if merge else None
-        return self._keep(blueprint, identifier, before, title, properties, relations)
+        return self._save(blueprint, identifier, before, content)
 
-    def upsert_entities(self, blueprint: str, entities: Sequence[Mapping[str, Any]], *, merge: bool = True) -> None:
-        for entity in entities:
-            self.upsert_entity(blueprint, merge=merge, **entity)
+    def upsert_entities(
+        self,
+        blueprint: str,
+        contents: Sequence[Mapping[str, Any]],
+        *,
+        run_id: str | None,
+        merge: bool,
+        until: float,
+    ) -> list[tuple[int, int | None, str | None]]:
+        for content in contents:
+            self.upsert_entity(blueprint, content, run_id=run_id, merge=merge, until=until)
+        return []
 
     def update_entity(
         self,
         blueprint: str,
         identifier: str,
+        changes: Mapping[str, Any],
         *,
-        title: str | None = None,
-        properties: Mapping[str, Any] | None = None,
-        relations: Mapping[str, Any] | None = None,
-        team: str | Sequence[str] | None = None,  # noqa: ARG002
-        icon: str | None = None,  # noqa: ARG002
+        run_id: str | None,  # noqa: ARG002
+        until: float,  # noqa: ARG002
     ) -> Entity:
         before = self.entities.get((blueprint, identifier))
         if before is None:
-            raise PortApiError("update the entity", status=404, code="not_found")
-        return self._keep(blueprint, identifier, before, title, properties, relations)
+            raise PortNotFoundError("update the entity", status=404, code="not_found")
+        return self._save(blueprint, identifier, before, changes)
 
-    def get_entity(self, blueprint: str, identifier: str) -> Entity | None:
+    def get_entity(self, blueprint: str, identifier: str, *, until: float) -> Entity | None:  # noqa: ARG002
         return self.entities.get((blueprint, identifier))
 
-    def delete_entity(self, blueprint: str, identifier: str, *, delete_dependents: bool = False) -> None:  # noqa: ARG002
-        self.entities.pop((blueprint, identifier), None)
-
-    def _keep(
+    def delete_entity(
         self,
         blueprint: str,
         identifier: str,
-        before: Entity | None,
-        title: str | None,
-        properties: Mapping[str, Any] | None,
-        relations: Mapping[str, Any] | None,
-    ) -> Entity:
+        *,
+        delete_dependents: bool,  # noqa: ARG002
+        run_id: str | None,  # noqa: ARG002
+        until: float,  # noqa: ARG002
+    ) -> None:
+        self.entities.pop((blueprint, identifier), None)
+
+    def _save(self, blueprint: str, identifier: str, before: Entity | None, content: Mapping[str, Any]) -> Entity:
+        old_properties, old_relations = (before.properties, before.relations) if before else ({}, {})
         entity = Entity(
             blueprint=blueprint,
             identifier=identifier,
-            title=title if title is not None or before is None else before.title,
-            properties=_without_nulls({**(before.properties if before else {}), **(properties or {})}),
-            relations=_without_nulls({**(before.relations if before else {}), **(relations or {})}),
+            title=content.get("title", before.title if before else None),
+            properties=_without_nulls({**old_properties, **(content.get("properties") or {})}),
+            relations=_without_nulls({**old_relations, **(content.get("relations") or {})}),
         )
         self.entities[blueprint, identifier] = entity
         return entity
 
 
-class RecordedRun[I](RecordedCatalog, ActionRun[I]):
-    """A run that keeps what its handler did, instead of telling Port: *entities*, *lines*, *labels*, *links*."""
+class RecordedRun[I](ActionRun[I]):
+    """A run that keeps what its handler did, instead of telling Port.
+
+    *entities* by blueprint and identifier hold what the handler saved. Put entities there that it is to find.
+    """
 
     def __init__(self, run_request: RunRequest, inputs: I) -> None:
-        self._open()
-        self._run_request = run_request
+        self._recording = RecordingPort()
+        until = time.monotonic() + SECONDS
+        super().__init__(run_request, self._recording, ActionRunApi(self._recording), until=until, log_url=None)
         self.inputs = inputs
-        self.lines: list[str] = []
-        self.labels: list[str] = []
-        self.links: list[str] = []
-        self.external_run_ids: list[str] = []
+        self.entities = self._recording.entities
 
-    def log(self, text: str) -> None:
-        self.lines.append(str(text))
+    @property
+    def lines(self) -> list[str]:
+        """The lines of the run's log."""
+        return list(self._lines)
 
-    def label(self, text: str) -> None:
-        self.labels.append(text)
+    @property
+    def labels(self) -> list[str]:
+        """The labels that the run had, in order."""
+        return [update["statusLabel"] for update in self._recording.updates if "statusLabel" in update]
 
-    def link(self, *links: str) -> None:
-        self.links += [link for link in links if link not in self.links]
+    @property
+    def links(self) -> list[str]:
+        """The links of the run."""
+        return list(self._links)
 
-    def external_run_id(self, identifier: str) -> None:
-        self.external_run_ids.append(identifier)
+    @property
+    def external_run_ids(self) -> list[str]:
+        """The names of the run in other systems, in order."""
+        return [update["externalRunId"] for update in self._recording.updates if "externalRunId" in update]
 
 
-class RecordedChange(RecordedCatalog, EntityChange):
-    """A change that keeps what its listener did in *entities*."""
+class RecordedChange(EntityChange):
+    """A change that keeps in *entities* what its listener saved."""
 
     def __init__(self, change: Change) -> None:
-        self._open()
-        self._describe(change)
+        port = RecordingPort()
+        super().__init__(change, port, until=time.monotonic() + SECONDS)
+        self.entities = port.entities
 
 
 def make_run[I](
