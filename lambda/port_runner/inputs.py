@@ -10,31 +10,30 @@ either, a dataclass with a field ``identifier`` takes either.
 """
 
 import dataclasses
-import enum
 import math
-import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Union
+from typing import Any
 
 from .errors import InputError, RegistrationError
+from .field_types import FieldType, Kind, field_type
 from .secret_inputs import Secret, object_in
 
 type Reader = Callable[[Any], Any]
 
 
 class Misfit(Exception):
-    """A value is not what a field asks for; *wants* completes «must be …», *path* leads to it from the input."""
+    """A value is not what a field asks for; *expected* completes «must be …», *path* leads to it from the input."""
 
-    def __init__(self, wants: str, path: str = "") -> None:
-        super().__init__(wants)
-        self.wants = wants
+    def __init__(self, expected: str, path: str = "") -> None:
+        super().__init__(expected)
+        self.expected = expected
         self.path = path
 
     def at(self, key: str) -> "list[Misfit]":
         """The same, as seen from what holds the value under *key*."""
         path = self.path if self.path.startswith("[") or not self.path else f".{self.path}"
-        return [Misfit(self.wants, f"{key}{path}")]
+        return [Misfit(self.expected, f"{key}{path}")]
 
 
 class AnyInputs(Mapping[str, Any]):
@@ -65,7 +64,7 @@ class AnyInputs(Mapping[str, Any]):
         return f"{type(self).__name__}({', '.join(self._values)})"  # their values are nobody's to print
 
 
-def reader_of(inputs: type) -> Callable[[Mapping[str, Any]], Any]:
+def make_reader(inputs: type) -> Callable[[Mapping[str, Any]], Any]:
     """A function from a run's inputs to an instance of the dataclass *inputs*.
 
     It raises ``InputError`` with one sentence about all that does not fit. Raises ``RegistrationError`` itself for
@@ -91,7 +90,7 @@ class Misfits(Misfit):
     """Everything that does not fit in one object."""
 
     def __init__(self, found: Sequence[Misfit]) -> None:
-        super().__init__(found[0].wants, found[0].path)
+        super().__init__(found[0].expected, found[0].path)
         self.found = found
 
     def at(self, key: str) -> list[Misfit]:
@@ -100,7 +99,7 @@ class Misfits(Misfit):
     def sentence(self) -> str:
         """One sentence for the developer who ran the action; it never repeats a value."""
         said = [
-            f"{misfit.path} is missing" if misfit.wants == MISSING else f"{misfit.path} must be {misfit.wants}"
+            f"{misfit.path} is missing" if misfit.expected == MISSING else f"{misfit.path} must be {misfit.expected}"
             for misfit in self.found
         ]
         return f"The inputs do not fit: {'; '.join(said)}."
@@ -117,7 +116,7 @@ def _dataclass_reader(kind: type) -> Reader:
     readers = {
         field.name: (
             str(field.metadata.get("input", field.name)),
-            _reader(hints[field.name], kind, field.name),
+            _reader(field_type(hints[field.name], f"{kind.__qualname__}.{field.name}")),
             field,
         )
         for field in dataclasses.fields(kind)
@@ -161,32 +160,20 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
-def _reader(hint: Any, kind: type, name: str) -> Reader:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any or hint is object:
-        return lambda value: value
-    if hint in _PLAIN:
-        return _PLAIN[hint]
-    if origin is Secret:
-        if arguments[0] is not str and dict not in (arguments[0], typing.get_origin(arguments[0])):
-            raise RegistrationError(f"{kind.__qualname__}.{name}: a Secret holds a text or a dict, not {arguments[0]}")
-        return _secret_reader(_reader(arguments[0], kind, name))
-    if origin in (Union, types.UnionType):
-        return _union_reader([_reader(argument, kind, name) for argument in arguments])
-    if origin is Literal:
-        return _choice_reader([(value, value) for value in arguments])
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return _choice_reader([(member.value, member) for member in hint])
-    if hint is list or origin in (list, Sequence):
-        return _list_reader(_reader(arguments[0] if arguments else Any, kind, name))
-    if hint is dict or (origin in (dict, Mapping) and arguments[0] is str):
-        return _dict_reader(_reader(arguments[1] if arguments else Any, kind, name))
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _dataclass_reader(hint)
-    raise RegistrationError(f"{kind.__qualname__}.{name} has a type that no input can have: {hint}")
+def _reader(of: FieldType) -> Reader:
+    """Return the function that reads a value of this field type. It raises ``Misfit`` for a value that does not fit."""
+    if of.kind in _PLAIN:
+        return _PLAIN[of.kind]
+    if of.kind is Kind.CHOICE:
+        return _choice_reader(of.choices)
+    if of.dataclass is not None:
+        return _dataclass_reader(of.dataclass)
+    return _COMPOSED[of.kind]([_reader(part) for part in of.parts])
 
 
-def _secret_reader(read: Reader) -> Reader:
+def _secret_reader(parts: Sequence[Reader]) -> Reader:
+    [read] = parts
+
     def read_secret(value: Any) -> Any:
         return Secret(read(value))  # what came as plain text is worth hiding too
 
@@ -245,45 +232,52 @@ def _true_or_false(value: Any) -> Any:
     return value
 
 
-_PLAIN: dict[Any, Reader] = {
-    type(None): _none,
-    str: _text,
-    int: _whole_number,
-    float: _number,
-    bool: _true_or_false,
+def _any(value: Any) -> Any:
+    return value
+
+
+_PLAIN: dict[Kind, Reader] = {
+    Kind.ANY: _any,
+    Kind.NONE: _none,
+    Kind.TEXT: _text,
+    Kind.WHOLE_NUMBER: _whole_number,
+    Kind.NUMBER: _number,
+    Kind.BOOLEAN: _true_or_false,
 }
 
 
 def _union_reader(readers: Sequence[Reader]) -> Reader:
     def read(value: Any) -> Any:
-        wants: list[Misfit] = []
+        misfits: list[Misfit] = []
         for each in readers:
             try:
                 return each(value)
             except Misfit as misfit:
                 if each is not _none:
-                    wants.append(misfit)
-        if len(wants) == 1:
-            raise wants[0]
-        raise Misfit(" or ".join(misfit.wants for misfit in wants))
+                    misfits.append(misfit)
+        if len(misfits) == 1:
+            raise misfits[0]
+        raise Misfit(" or ".join(misfit.expected for misfit in misfits))
 
     return read
 
 
 def _choice_reader(choices: Sequence[tuple[Any, Any]]) -> Reader:
-    wants = "one of " + ", ".join(str(choice) for choice, _ in choices)
+    expected = "one of " + ", ".join(str(choice) for choice, _ in choices)
 
     def read(value: Any) -> Any:
         value = _revealed(value)
         for choice, result in choices:
             if value == choice and isinstance(value, bool) == isinstance(choice, bool):
                 return result
-        raise Misfit(wants)
+        raise Misfit(expected)
 
     return read
 
 
-def _list_reader(read_item: Reader) -> Reader:
+def _list_reader(parts: Sequence[Reader]) -> Reader:
+    [read_item] = parts
+
     def read(value: Any) -> Any:
         if not isinstance(value, list):
             raise Misfit("a list")
@@ -301,7 +295,9 @@ def _list_reader(read_item: Reader) -> Reader:
     return read
 
 
-def _dict_reader(read_value: Reader) -> Reader:
+def _dict_reader(parts: Sequence[Reader]) -> Reader:
+    [read_value] = parts
+
     def read(value: Any) -> Any:
         value = _object_in(value)
         if not isinstance(value, Mapping):
@@ -312,3 +308,11 @@ def _dict_reader(read_value: Reader) -> Reader:
             raise Misfits(misfit.at("*")) from None  # its keys are content like its values, and not repeated
 
     return read
+
+
+_COMPOSED: dict[Kind, Callable[[Sequence[Reader]], Reader]] = {
+    Kind.SECRET: _secret_reader,
+    Kind.UNION: _union_reader,
+    Kind.LIST: _list_reader,
+    Kind.DICT: _dict_reader,
+}

@@ -7,7 +7,7 @@ from typing import Any, overload
 
 from .changes import ACTIONS, ChangeHandler, ChangeRoute, add_change_route
 from .errors import RegistrationError
-from .inputs import AnyInputs, reader_of
+from .inputs import AnyInputs, make_reader
 from .outcomes import InProgress, Success
 from .run import ActionRun
 from .secret_inputs import declared_secrets
@@ -102,7 +102,7 @@ class ActionRouter:
             raise RegistrationError(f"an action's identifier is a text, not {identifier!r}")
         if workflow_nodes and not idempotent:
             raise RegistrationError(f"the handler of {identifier} takes workflow nodes, so it must be idempotent=True")
-        read_inputs = AnyInputs if inputs is None else reader_of(inputs)
+        read_inputs = AnyInputs if inputs is None else make_reader(inputs)
         secrets = None if inputs is None else declared_secrets(inputs)
 
         def register(handler: Handler[Any]) -> Handler[Any]:

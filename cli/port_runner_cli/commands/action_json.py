@@ -4,15 +4,14 @@ import dataclasses
 import enum
 import inspect
 import json
-import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any
 
 import click
 
-from port_runner import Secret
+from port_runner.field_types import FieldType, Kind, field_type
 from port_runner.routing import Route
 from port_runner.secret_inputs import AES256_GCM
 from port_runner_cli.output import CommandFailed, SettingsError
@@ -22,7 +21,8 @@ type Json = dict[str, Any]
 
 OPERATIONS = ("CREATE", "DAY-2", "DELETE")
 TYPES = ("string", "number", "boolean", "object", "array")
-PLAIN = {str: "string", int: "number", float: "number", bool: "boolean"}
+PLAIN = {Kind.TEXT: "string", Kind.WHOLE_NUMBER: "number", Kind.NUMBER: "number", Kind.BOOLEAN: "boolean"}
+CHOICES = {str: "string", int: "number", float: "number", bool: "boolean"}
 # What the file keeps of an input whose type has changed.
 FOR_PEOPLE = ("title", "description", "icon")
 
@@ -68,7 +68,9 @@ def declared_inputs(inputs: type) -> list[DeclaredInput]:
         DeclaredInput(
             name=str(field.metadata.get("input", field.name)),
             field=f"{inputs.__name__}.{field.name}",
-            definitions=_definitions(hints[field.name], field.metadata.get("blueprint")),
+            definitions=_definitions(
+                field_type(hints[field.name], f"{inputs.__qualname__}.{field.name}"), field.metadata.get("blueprint")
+            ),
             required=not _has_default(field) and type(None) not in typing.get_args(hints[field.name]),
             default=_default(field),
         )
@@ -89,36 +91,40 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return default if isinstance(default, str | int | float | bool | list | dict) and default not in ([], {}) else None
 
 
-def _definitions(hint: Any, blueprint: str | None) -> list[Json]:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any or hint is object:
-        return [{"type": kind} for kind in TYPES]
-    if hint in PLAIN:
-        return [{"type": PLAIN[hint]}]
-    if origin is Secret:
-        return [{**each, "encryption": AES256_GCM} for each in _definitions(arguments[0], blueprint)]
-    if origin in (Union, types.UnionType):
-        kinds = [argument for argument in arguments if argument is not type(None)]
-        return _distinct(each for kind in kinds for each in _definitions(kind, blueprint))
-    if origin is Literal:
-        return _choices(arguments)
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return _choices([member.value for member in hint])
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        if any(field.name == "identifier" for field in dataclasses.fields(hint)):
+def _definitions(of: FieldType, blueprint: str | None) -> list[Json]:
+    """Return Port's definitions of the inputs that this field type takes, without title and default."""
+    match of.kind:
+        case Kind.ANY:
+            return [{"type": kind} for kind in TYPES]
+        case Kind.SECRET:
+            return [{**each, "encryption": AES256_GCM} for each in _definitions(of.parts[0], blueprint)]
+        case Kind.UNION:
+            members = [part for part in of.parts if part.kind is not Kind.NONE]
+            return _distinct(each for member in members for each in _definitions(member, blueprint))
+        case Kind.CHOICE:
+            return _choices(value for value, _ in of.choices)
+        case Kind.DATACLASS if of.dataclass and _is_entity(of.dataclass):
             return [{"type": "string", "format": "entity", **({"blueprint": blueprint} if blueprint else {})}]
-        return [{"type": "object"}]
-    if hint is dict or origin in (dict, Mapping):
-        return [{"type": "object"}]
-    items = _definitions(arguments[0], blueprint) if arguments else []
-    return [{"type": "array", **({"items": items[0]} if len(items) == 1 else {})}]
+        case Kind.DATACLASS | Kind.DICT:
+            return [{"type": "object"}]
+        case Kind.LIST:
+            items = [] if of.parts[0].kind is Kind.ANY else _definitions(of.parts[0], blueprint)
+            return [{"type": "array", **({"items": items[0]} if len(items) == 1 else {})}]
+        case Kind.NONE:
+            return []
+        case _:
+            return [{"type": PLAIN[of.kind]}]
+
+
+def _is_entity(inputs: type) -> bool:
+    return any(field.name == "identifier" for field in dataclasses.fields(inputs))
 
 
 def _choices(values: Iterable[Any]) -> list[Json]:
     by_type: dict[str, list[Any]] = {}
     for value in values:
-        if type(value) in PLAIN:
-            by_type.setdefault(PLAIN[type(value)], []).append(value)
+        if type(value) in CHOICES:
+            by_type.setdefault(CHOICES[type(value)], []).append(value)
     # A checkbox has its two values and no list of them.
     return [{"type": kind} if kind == "boolean" else {"type": kind, "enum": by_type[kind]} for kind in by_type]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from port_runner import InputError, RegistrationError
-from port_runner.inputs import AnyInputs, reader_of
+from port_runner.inputs import AnyInputs, make_reader
 
 
 class Size(enum.Enum):
@@ -90,12 +90,12 @@ def of_type(hint: Any, **more: Any) -> Any:
 
 
 def read(hint: Any, value: Any) -> Any:
-    return reader_of(of_type(hint))({"x": value}).x
+    return make_reader(of_type(hint))({"x": value}).x
 
 
 def sentence_for(inputs: type, values: Mapping[str, Any]) -> str:
     with pytest.raises(InputError) as caught:
-        reader_of(inputs)(values)
+        make_reader(inputs)(values)
     return str(caught.value)
 
 
@@ -104,7 +104,7 @@ def sentence_for(inputs: type, values: Mapping[str, Any]) -> str:
 
 def test_every_type_at_once() -> None:
     """Every type that the module promises is read from JSON; what no field asks for is passed over."""
-    assert reader_of(Everything)({**EVERYTHING, "somethingElse": 1}) == Everything(
+    assert make_reader(Everything)({**EVERYTHING, "somethingElse": 1}) == Everything(
         text="a",
         whole=2,
         number=1.5,
@@ -181,15 +181,15 @@ def test_left_out_inputs() -> None:
     """An input that is left out or null gets the field's default, and None where the field takes None."""
     inputs = make_dataclass("Inputs", [("a", int, field(default=1)), ("b", list[int], field(default_factory=list))])
     for values in ({}, {"a": None, "b": None}):
-        assert reader_of(inputs)(values) == inputs()
+        assert make_reader(inputs)(values) == inputs()
 
-    assert reader_of(of_type(str | None))({}).x is None
-    assert reader_of(of_type(str | None, default="eu"))({"x": None}).x == "eu"
+    assert make_reader(of_type(str | None))({}).x is None
+    assert make_reader(of_type(str | None, default="eu"))({"x": None}).x == "eu"
 
 
 def test_defaults_are_not_shared() -> None:
     """A default factory is called for each run."""
-    read_inputs = reader_of(of_type(list[str], default_factory=list))
+    read_inputs = make_reader(of_type(list[str], default_factory=list))
 
     read_inputs({}).x.append("one run's own")
 
@@ -207,14 +207,14 @@ def test_fields_that_are_no_inputs() -> None:
         def __post_init__(self) -> None:
             self.doubled = 2 * self.a
 
-    assert reader_of(Inputs)({"a": 2, "doubled": 100}).doubled == 4
+    assert make_reader(Inputs)({"a": 2, "doubled": 100}).doubled == 4
 
 
 def test_the_name_of_an_input_is_metadata() -> None:
     """An input whose name is no Python name is found by it, and named by it when it does not fit."""
     inputs = of_type(str, metadata={"input": "docs-url"})
 
-    assert reader_of(inputs)({"docs-url": "a", "x": "b"}).x == "a"
+    assert make_reader(inputs)({"docs-url": "a", "x": "b"}).x == "a"
     assert sentence_for(inputs, {"x": "b"}) == "The inputs do not fit: docs-url is missing."
 
 
@@ -273,7 +273,7 @@ def test_all_misfits_are_said_at_once() -> None:
     values = {"size": "x", "label": 5}
 
     with pytest.raises(InputError) as caught:
-        reader_of(make_dataclass("Inputs", [("region", str), ("size", int), ("label", str)]))(values)
+        make_reader(make_dataclass("Inputs", [("region", str), ("size", int), ("label", str)]))(values)
 
     said = "The inputs do not fit: region is missing; size must be a whole number; label must be text."
     assert str(caught.value) == said
@@ -330,7 +330,7 @@ class Unknown:
 def test_what_is_no_dataclass_cannot_be_registered(inputs: Any) -> None:
     """inputs= takes a dataclass, not an instance of one nor another type."""
     with pytest.raises(RegistrationError, match="is no dataclass"):
-        reader_of(inputs)
+        make_reader(inputs)
 
 
 @pytest.mark.parametrize(
@@ -339,22 +339,22 @@ def test_what_is_no_dataclass_cannot_be_registered(inputs: Any) -> None:
 def test_types_that_no_input_can_have(hint: Any) -> None:
     """A field of a type that JSON cannot give is refused at import, by its name."""
     with pytest.raises(RegistrationError, match=r"Inputs\.x has a type that no input can have"):
-        reader_of(of_type(hint))
+        make_reader(of_type(hint))
 
 
 @pytest.mark.parametrize("hint", ["Nowhere", "enum.Nowhere", "list[", "int | 'x"])
 def test_forward_references_that_lead_nowhere(hint: str) -> None:
     """A type that cannot be found or read is refused at import, with the dataclass's name."""
     with pytest.raises(RegistrationError, match="Inputs has a field of an unknown type"):
-        reader_of(of_type(hint))
+        make_reader(of_type(hint))
     with pytest.raises(RegistrationError, match="Unknown has a field of an unknown type: name 'Nowhere'"):
-        reader_of(Unknown)
+        make_reader(Unknown)
 
 
 def test_a_dataclass_that_holds_itself() -> None:
     """Inputs are finite, so a dataclass within itself is refused at import."""
     with pytest.raises(RegistrationError, match="Recursive holds itself"):
-        reader_of(Recursive)
+        make_reader(Recursive)
 
 
 # Without a dataclass
@@ -421,7 +421,7 @@ def has_type(value: Any, hint: Any) -> bool:
 def test_any_json_fits_or_is_an_input_error(changes: dict[str, Any], complete: bool) -> None:
     """Whatever a message holds, every field has the type it promises, or an InputError names an input."""
     try:
-        inputs = reader_of(Everything)({**(EVERYTHING if complete else {}), **changes})
+        inputs = make_reader(Everything)({**(EVERYTHING if complete else {}), **changes})
     except InputError as error:
         names = error.input
     else:
@@ -431,7 +431,7 @@ def test_any_json_fits_or_is_an_input_error(changes: dict[str, Any], complete: b
 
 
 READERS = [
-    reader_of(of_type(hint)) for hint in (int, bool, Disk, list[int], dict[str, int], Literal["eu"], Size, int | bool)
+    make_reader(of_type(hint)) for hint in (int, bool, Disk, list[int], dict[str, int], Literal["eu"], Size, int | bool)
 ]
 
 

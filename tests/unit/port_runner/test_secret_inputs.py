@@ -271,26 +271,26 @@ def test_nothing_else_is_raised(data: bytes, text: str, secret: str) -> None:
 # The secrets' own secrets
 
 
-def reader_of(*secrets: str) -> Callable[[], str]:
+def read_in_turn(*secrets: str) -> Callable[[], str]:
     """Reads one of *secrets* after the other; more often than that nobody should."""
     return iter(secrets).__next__
 
 
 def test_a_client_secret_is_read_once() -> None:
     """As long as it fits, the client secret is not read again."""
-    by = Decryptor(reader_of(CLIENT_SECRET))
+    by = Decryptor(read_in_turn(CLIENT_SECRET))
     assert [by.decrypt("password", VECTORS[plain]) for plain in VECTORS] == list(VECTORS)
 
 
 def test_a_rotated_secret_is_read_again() -> None:
     """Where a secret that was read before does not fit it is read anew, once, before the input is given up."""
     new = "another client secret of 32 bytes, and more"
-    by = Decryptor(reader_of(CLIENT_SECRET, new, new))
+    by = Decryptor(read_in_turn(CLIENT_SECRET, new, new))
     assert by.decrypt("password", sealed("before")) == "before"
     assert by.decrypt("password", sealed("after", new)) == "after"
     refusal(sealed("x", CLIENT_SECRET), by, AES256_GCM)
 
-    keys = reader_of(pem(private_key()), pem(private_key(number=1)))
+    keys = read_in_turn(pem(private_key()), pem(private_key(number=1)))
     by = Decryptor(never, keys)
     assert by.decrypt("password", sealed_for(private_key(), "before"), CLIENT_SIDE) == "before"
     assert by.decrypt("password", sealed_for(private_key(number=1), "after"), CLIENT_SIDE) == "after"

@@ -7,7 +7,7 @@ import pytest
 
 from handlers.vm import CreateVm, create_vm
 from port_runner import Success
-from port_runner.inputs import reader_of
+from port_runner.inputs import make_reader
 from port_runner.testing import RecordedRun, make_run
 
 # Port's rule for identifiers of entities, for those that hold ASCII letters only.
@@ -79,6 +79,6 @@ def test_the_same_run_again_is_the_same_vm() -> None:
 
 def test_inputs_are_those_of_the_action() -> None:
     """The four inputs that the action requires are enough, and numbers may come as JavaScript writes them."""
-    read = reader_of(CreateVm)
+    read = make_reader(CreateVm)
 
     assert read({"cpu": 2.0, "memory": 4, "storage": 50, "region": "eu-west-1"}) == CreateVm(2, 4, 50, "eu-west-1")
