@@ -1,4 +1,4 @@
-"""What handlers do with the entities of Port's catalog."""
+"""The calls of handlers about entities of Port's catalog."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from .port_api import Entity, PortClient
 
 
 class Catalog:
-    """Port's entities, for as long as a handler may work on them.
+    """Port's entities, for as long as a handler may use them.
 
-    Calls raise ``PortApiError`` where Port refuses, ``PortUnavailableError`` where it cannot be reached in the time
-    that the invocation has, and ``PortRunnerError`` once the handler's time is over.
+    Calls raise ``PortApiError`` if Port refuses, ``PortUnavailableError`` if Port cannot be reached within the
+    invocation's time, and ``PortRunnerError`` after the handler's time is over.
     """
 
     def __init__(self, port: PortClient, *, until: float, run_id: str | None) -> None:
@@ -23,7 +23,7 @@ class Catalog:
 
     @property
     def seconds_left(self) -> float:
-        """How long the handler may still run before it is stopped as timed out."""
+        """The seconds that the handler may still run before it is stopped as timed out."""
         return max(0.0, self._until - time.monotonic())
 
     def upsert_entity(
@@ -38,9 +38,9 @@ class Catalog:
         icon: str | None = None,
         merge: bool = True,
     ) -> Entity:
-        """Create an entity or change the one there is, and tie it to the run.
+        """Create an entity or change the existing one. Port shows it with the run.
 
-        Without *identifier* Port makes one up. Without *merge* what is not given here is cleared.
+        Without *identifier*, Port generates one. Without *merge*, everything that is not given here is cleared.
         """
         content = entity_content(
             identifier=identifier,
@@ -54,9 +54,9 @@ class Catalog:
         return self._port.upsert_entity(blueprint, content, run_id=self._run_id, merge=merge, until=self._until)
 
     def upsert_entities(self, blueprint: str, entities: Sequence[Mapping[str, Any]], *, merge: bool = True) -> None:
-        """Upsert many, each a mapping with Port's keys (``identifier``, ``title``, ``properties``…).
+        """Upsert many entities, each a mapping with Port's keys (``identifier``, ``title``, ``properties``…).
 
-        All are tried; raises ``ActionFailed`` that names those that Port refused.
+        All are sent. Raises ``ActionFailed`` with the names of those that Port refused.
         """
         self._check()
         refused = self._port.upsert_entities(blueprint, entities, run_id=self._run_id, merge=merge, until=self._until)
@@ -77,18 +77,18 @@ class Catalog:
         team: str | Sequence[str] | None = None,
         icon: str | None = None,
     ) -> Entity:
-        """Change what is given of an entity that exists; a property of ``None`` is cleared."""
+        """Change the given parts of an existing entity. A property of ``None`` is cleared."""
         changes = entity_content(title=title, properties=properties, relations=relations, team=team, icon=icon)
         self._check()
         return self._port.update_entity(blueprint, identifier, changes, run_id=self._run_id, until=self._until)
 
     def get_entity(self, blueprint: str, identifier: str) -> Entity | None:
-        """The entity, or ``None`` where there is none."""
+        """Return the entity, or ``None`` if it does not exist."""
         self._check()
         return self._port.get_entity(blueprint, identifier, until=self._until)
 
     def delete_entity(self, blueprint: str, identifier: str, *, delete_dependents: bool = False) -> None:
-        """Delete the entity; one that is not there is deleted already."""
+        """Delete the entity. An entity that does not exist counts as deleted."""
         self._check()
         self._port.delete_entity(
             blueprint, identifier, delete_dependents=delete_dependents, run_id=self._run_id, until=self._until
@@ -97,7 +97,7 @@ class Catalog:
     # For the runner, not for handlers
 
     def _end(self) -> None:
-        """Let a handler that was left behind do nothing more in Port."""
+        """Refuse all further calls, so that a handler that was left behind does nothing more in Port."""
         self._ended = True
 
     def _check(self) -> None:
@@ -106,5 +106,5 @@ class Catalog:
 
 
 def entity_content(**given: Any) -> dict[str, Any]:
-    """An entity as Port's API takes it: what was not given is left out."""
+    """Return an entity as Port's API takes it, without what was not given."""
     return {name: value for name, value in given.items() if value is not None}

@@ -1,7 +1,7 @@
-"""The change log: an entity that changed in Port, and the handlers that listen for it.
+"""The change log: changes of entities in Port, and the handlers that listen for them.
 
 The topic ``ORG_ID.change.log`` carries the changes of every blueprint whose ``changelogDestination`` is Kafka. Its
-records can name runs as well, so a record is told apart by its topic, never by what is in it.
+records can also name runs, so a record is recognized by its topic, never by its content.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,7 +25,7 @@ type ChangeHandler = Callable[["EntityChange"], None]
 
 @dataclass(frozen=True)
 class Change:
-    """An entity's change as its message has it; *before* is ``None`` for a new entity, *after* for a deleted one."""
+    """A change of an entity, as in the message. *before* is ``None`` for a new entity, *after* for a deleted one."""
 
     record: Record
     action: str
@@ -37,12 +37,12 @@ class Change:
 
     @property
     def ordering_key(self) -> str:
-        """What changes may not overtake each other on."""
+        """The key of changes that are processed in order: the entity."""
         return entity_key(self.blueprint, self.identifier)
 
     @property
     def changed(self) -> dict[str, tuple[Any, Any]]:
-        """The properties that are not what they were, each with what it was and what it is."""
+        """The changed properties, each with its old and its new value."""
         before, after = ((entity or {}).get("properties") or {} for entity in (self.before, self.after))
         return {
             name: (before.get(name), after.get(name))
@@ -52,7 +52,7 @@ class Change:
 
 
 class EntityChange(Catalog):
-    """What a listener sees of a change, beside the calls of ``Catalog``. It can come more than once."""
+    """The change that a listener gets, with the calls of ``Catalog``. It can be delivered more than once."""
 
     def __init__(self, change: Change, port: PortClient, *, until: float) -> None:
         super().__init__(port, until=until, run_id=None)
@@ -61,16 +61,16 @@ class EntityChange(Catalog):
         self.blueprint = change.blueprint
         self.identifier = change.identifier
         self.before = change.before
-        """The whole entity before, ``None`` for a new one."""
+        """The complete entity before the change, ``None`` for a new one."""
         self.after = change.after
-        """The whole entity now, ``None`` for a deleted one."""
+        """The complete entity after the change, ``None`` for a deleted one."""
         self.changed = change.changed
-        """The properties that changed, each with what it was and what it is."""
+        """The changed properties, each with its old and its new value."""
 
 
 @dataclass(frozen=True)
 class ChangeRoute:
-    """A listener and what it listens for."""
+    """A listener with the changes that it listens for."""
 
     blueprint: str
     actions: Collection[str]
@@ -84,7 +84,7 @@ class ChangeRoute:
 
 
 def add_change_route(routes: list[ChangeRoute], route: ChangeRoute) -> None:
-    """Put *route* into *routes*; raises ``RegistrationError`` where another listens for the same changes."""
+    """Add *route* to *routes*. Raises ``RegistrationError`` if another one listens for the same changes."""
     unknown = [action for action in route.actions if action not in ACTIONS]
     if unknown or not route.actions:
         raise RegistrationError(f"{route.name} listens for {unknown or 'nothing'}; there are {', '.join(ACTIONS)}")
@@ -98,7 +98,7 @@ def add_change_route(routes: list[ChangeRoute], route: ChangeRoute) -> None:
 
 
 def read_change(record: Record) -> Change | NotOurs:
-    """What changed, by *record*. Raises ``MessageError`` for a record that nobody can read."""
+    """Return the change in *record*. Raises ``MessageError`` for a record that cannot be read."""
     message = parsed(record)
     find = Finder([message] if isinstance(message, Mapping) else [])
     if find.text(("resourceType",)) not in (None, "entity"):
@@ -139,16 +139,16 @@ class ChangeLog:
         self._failures = failures
 
     def process(self, change: Change, deadline: Deadline) -> None:
-        """Call the listener of *change*; nobody in Port waits for it, so what fails is kept for a person.
+        """Call the listener of *change*. Nothing in Port waits for it, so a failed record goes to the failure queue.
 
-        Raises ``PortUnavailableError`` when Port was not there for the listener: the record comes again.
+        Raises ``PortUnavailableError`` if the listener could not reach Port. Lambda then redelivers the record.
         """
         route = self._route(change)
         if route is None:
-            log.debug("record.skipped", reason="nobody listens for it")
+            log.debug("record.skipped", reason="no listener takes it")
             return
         if not route.own_changes and self._is_own(change):
-            # A listener that writes to what it listens for would call itself for ever.
+            # A listener that writes to the entities it listens for would call itself without end.
             log.debug("record.skipped", reason="this function made the change itself")
             return
         entity_change = EntityChange(change, self._port, until=deadline.work)
@@ -177,7 +177,7 @@ class ChangeLog:
         return next(fitting, None)
 
     def _is_own(self, change: Change) -> bool:
-        """Port notes a machine's changes as made by ``CLIENT_ID@clients``."""
+        """Return whether this function made *change*: Port names a machine user ``CLIENT_ID@clients``."""
         return (
             change.author is not None
             and change.author.removesuffix("@clients") == self._port.http.credentials().client_id

@@ -1,4 +1,4 @@
-"""How much of the invocation's time is left, and a call that cannot use more of it than it may."""
+"""The time that is left in an invocation, and a call that cannot exceed it."""
 
 import contextvars
 import ctypes
@@ -8,29 +8,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-# What the answer to Lambda, and a record for the failure queue, need at the very end.
+# The time for the answer to Lambda, and for a record to the failure queue, at the very end.
 RESERVE_SECONDS = 0.3
-# A part of what the invocation got is enough where that is little.
+# If an invocation has little time, a share of it is used instead.
 SMALLEST_SHARE = 0.5
 RESERVE_SHARE = 0.1
-# How long a handler's thread may take to leave once it was told to.
+# The time that a handler's thread may take to leave after it was told to.
 LEAVE_SECONDS = 0.1
 
 
 class TimeIsUp(BaseException):
-    """Raised inside a handler whose time is up. No ``Exception``, so that ``except Exception`` does not hold it."""
+    """Raised inside a handler whose time is up. Not an ``Exception``, so ``except Exception`` does not catch it."""
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """Two moments of ``time.monotonic()``: until *work* a handler may run, until *report* Port may be told of it."""
+    """Two moments of ``time.monotonic()``: a handler may run until *work*, Port may be called until *report*."""
 
     work: float
     report: float
 
     @classmethod
     def after(cls, seconds: float, *, margin: float) -> "Deadline":
-        """For an invocation that has *seconds* left, of which the last *margin*, but at most half, are for reports."""
+        """Return the deadline of an invocation with *seconds* left. The last *margin*, at most half, is for reports."""
         end = time.monotonic() + seconds
         return cls(
             work=end - min(margin, seconds * SMALLEST_SHARE),
@@ -39,15 +39,15 @@ class Deadline:
 
     @property
     def work_seconds(self) -> float:
-        """What is left for handlers; negative when it is used up."""
+        """The seconds that are left for handlers. Negative after *work*."""
         return self.work - time.monotonic()
 
 
 class Call:
-    """*function* called in a thread of its own, so that its caller can stop waiting for it.
+    """A call of *function* in its own thread, so that the caller can stop waiting for it.
 
-    The thread is abandoned with ``TimeIsUp`` raised in it: at once if it runs Python code, or as soon as the sleep or
-    the system call that it is in returns. It does nothing more then but leave, whatever invocation it wakes up in.
+    ``TimeIsUp`` is raised in an abandoned thread: at once while it runs Python code, or when its sleep or system call
+    returns. The thread then only leaves, even if it wakes up in a later invocation.
     """
 
     def __init__(self, function: Callable[[], Any]) -> None:
@@ -62,23 +62,23 @@ class Call:
     def _run(self) -> None:
         try:
             self._result = self._function()
-        except BaseException as error:  # whatever it is, it is the caller's to see
+        except BaseException as error:  # every error is for the caller
             self._error = error
         finally:
             self._finished.set()
 
     def wait(self, seconds: float) -> bool:
-        """Whether the call has finished, after waiting for it at most *seconds*."""
+        """Wait at most *seconds* and return whether the call has finished."""
         return self._finished.wait(max(0.0, seconds))
 
     def result(self) -> Any:
-        """What the function returned; raises what it raised."""
+        """Return the function's result, or raise its error."""
         if self._error is not None:
             raise self._error
         return self._result
 
     def abandon(self) -> bool:
-        """Make the thread leave, and say whether it has left already."""
+        """Make the thread leave, and return whether it has left already."""
         if self._thread.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(TimeIsUp))
         return self._finished.wait(LEAVE_SECONDS)

@@ -1,15 +1,16 @@
-"""What can go wrong, as types.
+"""The errors of this library.
 
 PortRunnerError
-├── ConfigurationError         a variable or a secret is missing or of the wrong shape
-├── RegistrationError          two handlers for one action, not callable, inputs that are no dataclass
+├── ConfigurationError         a variable or a secret is missing or has the wrong format
+├── RegistrationError          two handlers for one action, not callable, inputs not a dataclass
 ├── MessageError               a record cannot be read
-├── RecordsNotConsumed         raised to Lambda: records must be delivered again
+├── RecordsNotConsumed         raised to Lambda: records must be redelivered
 ├── ActionError                ends one run as FAILURE
 │   ├── ActionFailed           raised by handlers, with a sentence for the developer
-│   └── InputError             the inputs do not fit what the handler asks for
+│   └── InputError             the inputs do not fit the handler's dataclass
 └── PortApiError               Port refused a request
     ├── PortAuthenticationError
+    ├── PortNotFoundError      status 404
     └── PortUnavailableError   no answer, or 408, 429 or 5xx after the retries
 """
 
@@ -17,21 +18,21 @@ from collections.abc import Sequence
 
 
 class PortRunnerError(Exception):
-    """Anything this library raises on purpose."""
+    """The base of all errors that this library raises on purpose."""
 
 
 class ConfigurationError(PortRunnerError):
-    """The function's environment or a secret that it names is missing or of the wrong shape."""
+    """The function's environment, or a secret named there, is missing or has the wrong format."""
 
 
 class RegistrationError(PortRunnerError):
-    """A handler cannot be registered; raised at import, and it names what clashes."""
+    """A handler cannot be registered. Raised at import, with the names that conflict."""
 
 
 class MessageError(PortRunnerError):
-    """A Kafka record cannot be read as a message of Port's.
+    """A Kafka record cannot be read as a message of Port.
 
-    *reason* never holds anything of the record's content.
+    *reason* never contains the record's content.
     """
 
     def __init__(self, reason: str, *, topic: str, partition: int, offset: int) -> None:
@@ -43,9 +44,9 @@ class MessageError(PortRunnerError):
 
 
 class RecordsNotConsumed(PortRunnerError):
-    """Some records of an event could not be finished; Lambda is to deliver the event again.
+    """Some records of an event could not be finished. Lambda must redeliver the event.
 
-    *records* are their places, each as ``topic-partition@offset``.
+    *records* are the places of these records, each as ``topic-partition@offset``.
     """
 
     def __init__(self, records: Sequence[str], of: int) -> None:
@@ -54,15 +55,15 @@ class RecordsNotConsumed(PortRunnerError):
 
 
 class ActionError(PortRunnerError):
-    """Ends one run as FAILURE; its text is shown in Port."""
+    """The run ends as FAILURE. Port shows the error's text."""
 
 
 class ActionFailed(ActionError):
-    """The action cannot be done, for a reason that the developer who ran it should read in Port."""
+    """The action cannot be done. The text tells the developer who ran it why. Port shows it."""
 
 
 class InputError(ActionError):
-    """The run's inputs do not fit; *input* is the first that does not."""
+    """The run's inputs do not fit. *input* names the first that does not."""
 
     def __init__(self, text: str, *, input: str) -> None:
         super().__init__(text)

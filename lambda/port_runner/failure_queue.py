@@ -1,4 +1,4 @@
-"""Where records go that can neither be told to Port nor be tried again: whole into an SQS queue, for a person."""
+"""The SQS queue of complete records that could be neither reported to Port nor retried. A person reads it."""
 
 import json
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from .kafka import Record
 from .logs import log
 from .metrics import Metrics
 
-# What SQS takes is 1 MiB; until August 2025 it was a quarter of it, and some emulators still hold to that.
+# SQS accepts 1 MiB. Until August 2025 it accepted 256 KiB, and some emulators still do.
 LARGEST_MESSAGE = 256 * 1024
 REMEMBERED_RECORDS = 1000
 
 
 class FailureQueue:
-    """Keeps records in the SQS queue at *url*; without a queue, an ERROR in the log is all that is left of one."""
+    """Sends records to the SQS queue at *url*. Without a queue, only an ERROR line in the log is left of a record."""
 
     def __init__(self, url: str | None, metrics: Metrics) -> None:
         self._url = url
@@ -24,12 +24,12 @@ class FailureQueue:
         self._kept: BoundedDict[str, None] = BoundedDict(REMEMBERED_RECORDS)
 
     def keep(self, record: Record, reason: str, *, outcome: Mapping[str, Any] | None = None) -> None:
-        """Keep *record* and why it is here; *outcome* is what could not be reported of a run that did finish.
+        """Keep *record* with the reason. *outcome* is the unreported outcome of a run that did finish.
 
-        A record or an outcome that is too large for SQS is left out: the record's place in Kafka still says where
-        it is. Raises what boto3 raises when the queue does not take it: nothing may be lost silently.
+        A record or an outcome that is too large for SQS is left out. The record's place in Kafka is always kept.
+        Raises the errors of boto3 if the queue does not accept the message, so that nothing is lost silently.
         """
-        if record.place in self._kept:  # another record of its batch made it come again
+        if record.place in self._kept:  # redelivered because of another record in its batch
             log.info("record.kept_before", reason=reason)
             return
         if self._url is None:
@@ -58,7 +58,7 @@ class FailureQueue:
 
     def _sqs(self) -> Any:
         if self._client is None:
-            import boto3  # slow to import, and most functions never need the queue
+            import boto3  # slow to import, and most functions never use the queue
             from botocore.config import Config
 
             quick = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 2})

@@ -1,7 +1,7 @@
-"""The event that Lambda's Kafka event source mapping sends, as records.
+"""The records of an event that Lambda's Kafka event source mapping sends.
 
-Its shape: https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html. Both self-managed Kafka and MSK are read;
-the name under ``eventSource`` is not looked at, since AWS's own pages spell it in two ways.
+Format: https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html. Events of self-managed Kafka and MSK are read.
+``eventSource`` is not examined, because AWS's own pages spell its value in two ways.
 """
 
 import base64
@@ -21,8 +21,8 @@ LARGEST_TIMESTAMP = 2**63
 class Record:
     """One Kafka record as Lambda delivered it.
 
-    *group* is the key of the event's ``records`` under which it came (``topic-partition``), *timestamp* epoch
-    milliseconds, *content* the record's own JSON object, untouched.
+    *group* is the record's key in the event's ``records`` (``topic-partition``), *timestamp* is in milliseconds of the
+    epoch, *content* is the record's own JSON object, unchanged.
     """
 
     topic: str
@@ -34,12 +34,12 @@ class Record:
 
     @property
     def place(self) -> str:
-        """Where the record lies in Kafka, for people: ``topic-partition@offset``."""
+        """The record's place in Kafka, for people: ``topic-partition@offset``."""
         return f"{self.topic}-{self.partition}@{self.offset}"
 
     @property
     def identifier(self) -> dict[str, Any]:
-        """The record as a partial batch response names it.
+        """The record's identifier in a partial batch response.
 
         https://docs.aws.amazon.com/lambda/latest/dg/kafka-retry-configurations.html
         """
@@ -47,16 +47,16 @@ class Record:
 
     @property
     def age(self) -> float | None:
-        """Seconds since the record was written; ``None`` where that is not known."""
+        """The seconds since the record was written, or ``None`` if that is not known."""
         return None if self.timestamp is None else time.time() - self.timestamp / 1000
 
     def error(self, reason: str) -> MessageError:
-        """A ``MessageError`` about this record."""
+        """Return a ``MessageError`` about this record."""
         return MessageError(reason, topic=self.topic, partition=self.partition, offset=self.offset)
 
     def text(self) -> str:
-        """The record's value as text; raises ``MessageError`` for a tombstone and for what is no base64 or UTF-8."""
-        value = self.content.get("value")  # a tombstone comes as null and also as a missing key
+        """Return the record's value as text. Raises ``MessageError`` for a tombstone, bad base64 or bad UTF-8."""
+        value = self.content.get("value")  # for a tombstone, the value is null or the key is missing
         if value is None:
             raise self.error("it has no value (a tombstone)")
         try:
@@ -68,9 +68,9 @@ class Record:
 
 
 def records_from_event(event: Any) -> list[Record]:
-    """Every record of *event*, all partitions, each partition in its order.
+    """Return the records of all partitions of *event*, in order within each partition.
 
-    Raises ``PortRunnerError`` for what is no Kafka event at all.
+    Raises ``PortRunnerError`` if *event* is not a Kafka event.
     """
     groups = event.get("records") if isinstance(event, Mapping) else None
     if not isinstance(groups, Mapping):

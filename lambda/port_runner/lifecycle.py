@@ -1,7 +1,8 @@
-"""What becomes of one run: read it, mark it as started, call its handler, end it.
+"""The life of one run: read it, mark it as started, call its handler, end it.
 
-Reading comes first because a record can come twice, and because it proves that Port is there before anything has
-happened. The mark tells the next delivery that the handler may have begun. The end is remembered until Port has it.
+The run is read first because a record can be delivered twice, and because the answer shows that Port is reachable
+before anything happens. The mark tells the next delivery that the handler may have started. The outcome is remembered
+until Port has it.
 """
 
 import json
@@ -29,12 +30,12 @@ from .secret_inputs import Decryptor, decrypted
 from .settings import Settings
 from .signature import Verdict, verify
 
-# Lambda delivers again what Port did not answer for before the handler ran, so waiting for long is of no use there.
+# Lambda redelivers a record if Port does not answer before the handler runs, so a long wait is not useful.
 PATIENCE_BEFORE_HANDLER_SECONDS = 10.0
 LOG_INTERVAL_SECONDS = 1.0
-# In characters, of which one takes up to twelve bytes in JSON; Port takes 1 MiB.
+# In characters, each of which takes up to twelve bytes in JSON. Port accepts 1 MiB.
 LONGEST_LOG_MESSAGE = 80_000
-# What log lines may take of the time: they matter less than the end that waits behind them.
+# The share of the time that log lines may take. The report of the end, which comes after them, matters more.
 LOG_PATIENCE_SECONDS = 3.0
 LOG_SHARE = 1 / 3
 REMEMBERED_RUNS = 1000
@@ -42,9 +43,9 @@ REMEMBERED_RUNS = 1000
 
 @dataclass(frozen=True)
 class NotStarted:
-    """Remembered of a run whose start mark may have reached Port, while its handler certainly did not start.
+    """The start mark may have reached Port, but the handler never ran. A redelivery may run it.
 
-    *label* is that mark: if the run bears another, somebody else has started it since.
+    *label* is that mark. If the run has another label, another process has started it since.
     """
 
     label: str
@@ -52,14 +53,14 @@ class NotStarted:
 
 @dataclass(frozen=True)
 class Unreported:
-    """Remembered of a run whose outcome could not be sent."""
+    """The outcome of a run could not be sent to Port yet."""
 
     run: ActionRun[Any]
     outcome: Outcome
 
 
 class Lifecycle:
-    """Brings runs to their end, each in one call of ``process``, or in several where Port cannot be reached."""
+    """Brings runs to their end: each in one call of ``process``, or in several calls if Port cannot be reached."""
 
     def __init__(
         self,
@@ -81,9 +82,9 @@ class Lifecycle:
         self._memory: BoundedDict[str, NotStarted | Unreported] = BoundedDict(REMEMBERED_RUNS)
 
     def process(self, run_request: RunRequest, deadline: Deadline) -> None:
-        """End the run, or find that it is not ours to end.
+        """End the run, or leave it to others if it is not for this function.
 
-        Raises ``PortRunnerError`` when its record must come again.
+        Raises ``PortRunnerError`` if Lambda must redeliver the record.
         """
         memory = self._memory.get(run_request.run_id)
         if isinstance(memory, Unreported):
@@ -112,13 +113,13 @@ class Lifecycle:
         )
         if problem is not None:
             self._failures.keep(run_request.record, problem)
-            if not started:  # a forged message is not to end a run that goes on
+            if not started:  # a forged message must not end a run that is in progress
                 self._report(run, Failure(f"The message of this run was refused: {problem}."), deadline)
             return
         self._report(run, self._outcome(run, run_request, started, until, deadline), deadline)
 
     def unreported(self, run_id: str) -> Mapping[str, Any] | None:
-        """The outcome that Port has not been told yet, for a person to read."""
+        """Return the outcome that Port does not have yet, for a person to read."""
         memory = self._memory.get(run_id)
         if not isinstance(memory, Unreported):
             return None
@@ -127,7 +128,7 @@ class Lifecycle:
     # Before the handler
 
     def _may_be_ours(self, run_request: RunRequest) -> bool:
-        """Whether it is worth asking Port for the run: what the message leaves out may be ours."""
+        """Return whether to ask Port for the run. Port may supply what the message leaves out."""
         if run_request.action is None or self._settings.unknown_actions == "fail":
             return True
         if run_request.blueprint is None:
@@ -150,7 +151,7 @@ class Lifecycle:
         return route_for(routes, run_request.action, run_request.operation, run_request.blueprint)
 
     def _read_run(self, run_request: RunRequest, run_api: RunApi, until: float) -> RunState | None:
-        """The run as Port has it; ``None``, and its record is kept, for a run that Port does not know."""
+        """Return the run as Port has it. If Port does not know the run, keep the record and return ``None``."""
         try:
             return run_api.read(run_request.run_id, until=until)
         except PortNotFoundError:
@@ -158,7 +159,7 @@ class Lifecycle:
             return None
 
     def _signature_problem(self, run_request: RunRequest) -> str | None:
-        """Why the message is not to be trusted; ``None`` where it is."""
+        """Return the reason not to trust the message, or ``None`` if it can be trusted."""
         mode = self._settings.verify_signature
         if mode == "off":
             return None
@@ -190,7 +191,7 @@ class Lifecycle:
             return Failure(str(error))
         except PortRunnerError:
             raise
-        except Exception as error:  # of a dataclass that checks its fields itself
+        except Exception as error:  # from a dataclass that checks its own fields
             log.error("run.failed_unexpectedly", error=error)
             return _unexpected(error)
         try:
@@ -206,7 +207,7 @@ class Lifecycle:
         return self._call(run, route, deadline)
 
     def _mark_started(self, run: ActionRun[Any], until: float) -> None:
-        """Set the label by which the next delivery would know that the handler may have begun."""
+        """Set the label that tells the next delivery that the handler may have started."""
         label = f"Started ({logs.field('request_id') or 'by hand'})"
         self._memory[run.id] = NotStarted(label)
         run._run_api.note(run.id, label=label, links=run._links_with(None), until=until)
@@ -214,7 +215,7 @@ class Lifecycle:
     # The handler
 
     def _call(self, run: ActionRun[Any], route: Route, deadline: Deadline) -> Outcome:
-        """The handler's outcome; once its time is up, what it still does reaches neither Port nor the next event."""
+        """Return the handler's outcome. After its time is up, the handler can reach neither Port nor the next event."""
         log.info("run.started", handler=route.name)
         self._metrics.run_started(route.identifier)
         began = time.monotonic()
@@ -234,7 +235,7 @@ class Lifecycle:
         except ActionError as error:
             log.warning("run.action_failed", kind=type(error).__name__)
             return Failure(str(error) or "The action failed.")
-        except BaseException as error:  # SystemExit too: it ends the handler, not the function
+        except BaseException as error:  # also SystemExit, which ends the handler but not the function
             log.error("run.failed_unexpectedly", error=error)
             return _unexpected(error)
         if outcome is None:
@@ -247,7 +248,7 @@ class Lifecycle:
     # The report
 
     def _report(self, run: ActionRun[Any], outcome: Outcome, deadline: Deadline) -> None:
-        """Tell Port how the run went; until that is done, the process remembers it."""
+        """Report the outcome to Port. The process remembers it until Port has it."""
         self._memory[run.id] = Unreported(run, outcome)
         now = time.monotonic()
         self._send_lines(run, until=now + min((deadline.report - now) * LOG_SHARE, LOG_PATIENCE_SECONDS))
@@ -278,14 +279,14 @@ class Lifecycle:
             )
 
     def _send_or_send_bare(self, run: ActionRun[Any], outcome: Outcome, until: float) -> None:
-        """Send *outcome*; where Port does not take what is to be shown with it, a link that is none say, without that.
+        """Send *outcome*. If Port refuses its texts or links, for example an invalid link, send it without them.
 
-        A run must end, or be handed over, whatever its handler wrote into its outcome.
+        A run must end, or be handed over, even if the handler's texts are not valid.
         """
         run_api = run._run_api
         try:
             _tell(run_api, run.id, outcome, run._links_with(outcome.link), until)
-        except (TypeError, ValueError) as error:  # it cannot even be written as JSON
+        except (TypeError, ValueError) as error:  # the outcome cannot be written as JSON
             log.error("run.outcome_refused", error=error)
         except PortApiError as error:
             if not is_refusal(error) or run_api.has_ended(run.id, until=until):
@@ -296,7 +297,7 @@ class Lifecycle:
         _tell(run_api, run.id, _bare(outcome), [], until)
 
     def _send_lines(self, run: ActionRun[Any], *, until: float) -> None:
-        """Send the log lines that are waiting, as one entry of the run's log; they never make an action fail."""
+        """Send the waiting log lines as one entry of the run's log. A failure here never fails the action."""
         text = "\n".join(run._take_lines())
         while text:
             try:
@@ -317,14 +318,14 @@ def _tell(run_api: RunApi, run_id: str, outcome: Outcome, links: Sequence[str], 
 
 
 def _bare(outcome: Outcome) -> Outcome:
-    """*outcome* with nothing in it that the handler wrote."""
+    """Return *outcome* without the handler's texts and links."""
     if isinstance(outcome, InProgress):
         return InProgress()
     return Success() if isinstance(outcome, Success) else Failure("What went wrong could not be shown.")
 
 
 def _completed(run_request: RunRequest, state: RunState) -> RunRequest:
-    """*invocation* with what its message left out, from the run itself."""
+    """Return *run_request* with the run's own values for everything that the message leaves out."""
     return replace(
         run_request,
         action=run_request.action or state.action,
@@ -335,7 +336,7 @@ def _completed(run_request: RunRequest, state: RunState) -> RunRequest:
 
 
 def _stub(action: str) -> str:
-    """The handler that is missing, to be pasted into a module of handlers."""
+    """Return code for the missing handler, to paste into a module of handlers."""
     function = re.sub(r"\W", "_", action)
     if not function.isidentifier() or keyword.iskeyword(function):
         function = f"run_{function}"
@@ -345,7 +346,7 @@ def _stub(action: str) -> str:
 
 
 def _unexpected(error: BaseException | None) -> Failure:
-    """What Port shows of a defect: nothing of its text, and where to find more."""
+    """Return the failure that Port shows for a defect: the request's id, but no text of the error."""
     said = f"The action failed: {error}." if isinstance(error, PortApiError) else "The action failed unexpectedly."
     request_id = logs.field("request_id")
     return Failure(f"{said} The function's log has more, under the request {request_id}." if request_id else said)

@@ -1,4 +1,4 @@
-"""Metrics, as log lines in CloudWatch's embedded format: no call, no permission, no dependency.
+"""Metrics as log lines in CloudWatch's embedded format, which needs no call, no permission and no dependency.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
@@ -14,19 +14,19 @@ NAMESPACE = "PortRunner"
 
 
 class Metrics:
-    """Counts what becomes of runs, by function, and by action and outcome too."""
+    """Counts runs by function, and also by action and outcome."""
 
     def __init__(self, function_name: str) -> None:
         self._function_name = function_name
 
     def run_started(self, action: str) -> None:
-        """A handler was called."""
+        """Count a call of a handler."""
         self._emit({"RunsStarted": (1, "Count")}, {"Action": action})
 
     def run_ended(
         self, action: str, outcome: str, *, handler_seconds: float | None, delivery_seconds: float | None
     ) -> None:
-        """A run was reported; *delivery_seconds* is how long its record was on its way to the function."""
+        """Count a reported run. *delivery_seconds* is the time from the record's timestamp to its processing."""
         values: dict[str, tuple[float, str]] = {"RunsEnded": (1, "Count")}
         if handler_seconds is not None:
             values["HandlerTime"] = (round(handler_seconds * 1000), "Milliseconds")
@@ -35,7 +35,7 @@ class Metrics:
         self._emit(values, {"Action": action, "Outcome": outcome})
 
     def failure_kept(self) -> None:
-        """A record was given up."""
+        """Count a record that was given up."""
         self._emit({"FailuresKept": (1, "Count")}, {})
 
     def _emit(self, values: Mapping[str, tuple[float, str]], dimensions: Mapping[str, str]) -> None:
@@ -46,7 +46,7 @@ class Metrics:
                 "CloudWatchMetrics": [
                     {
                         "Namespace": NAMESPACE,
-                        # by function alone as well: an alarm cannot add up what it does not know the names of
+                        # also by function alone: an alarm cannot add up dimensions that it does not know
                         "Dimensions": [["FunctionName"], *([names] if dimensions else [])],
                         "Metrics": [{"Name": name, "Unit": unit} for name, (_, unit) in values.items()],
                     }

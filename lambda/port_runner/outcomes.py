@@ -1,4 +1,4 @@
-"""What a handler returns, and what is reported to Port for it."""
+"""The outcomes that a handler returns and that are reported to Port."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ type Links = str | Sequence[str]
 
 @dataclass(frozen=True)
 class Success:
-    """The action is done. *summary* (Markdown) and *link* are shown with the run in Port."""
+    """The action is done. Port shows *summary* (Markdown) and *link* with the run."""
 
     status: ClassVar[str] = "SUCCESS"
     summary: str | None = None
@@ -19,9 +19,9 @@ class Success:
 
 @dataclass(frozen=True)
 class InProgress:
-    """The action goes on elsewhere, in a pipeline that will end the run itself.
+    """The action continues in a pipeline, which will end the run itself.
 
-    *external_run_id* is the pipeline's own name for it, by which Port can find the run.
+    *external_run_id* is the pipeline's name for the run. Port can find the run by it.
     """
 
     status: ClassVar[str] = "IN_PROGRESS"
@@ -32,7 +32,7 @@ class InProgress:
 
 @dataclass(frozen=True)
 class Failure:
-    """The run is to end as FAILURE with *summary*. Handlers raise ``ActionFailed`` for it."""
+    """The run ends as FAILURE with *summary*. Handlers raise ``ActionFailed`` instead."""
 
     status: ClassVar[str] = "FAILURE"
     summary: str
@@ -44,7 +44,7 @@ type Outcome = Success | InProgress | Failure
 
 
 def list_links(link: Links | None) -> list[str]:
-    """*link* as the list that Port takes."""
+    """Return *link* as the list that Port takes."""
     if link is None:
         return []
     return [link] if isinstance(link, str) else list(link)

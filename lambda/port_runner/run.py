@@ -1,4 +1,4 @@
-"""What a handler sees of its run, and may do with it."""
+"""The run that a handler gets, and the calls it can make."""
 
 import threading
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from .run_api import RunApi
 class ActionRun[I](Catalog):
     """One run of an action.
 
-    Calls that reach Port raise as those of ``Catalog`` do; a log line that cannot be sent raises nothing. Entities
-    that are saved here are tied to the run.
+    Calls that reach Port raise the errors of ``Catalog``. A log line that cannot be sent raises nothing. Port shows the
+    entities that are saved here with the run.
     """
 
     inputs: I
-    """The inputs, as the dataclass that the handler was registered with, else as a mapping."""
+    """The inputs: an instance of the handler's dataclass, or a mapping if the handler has none."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class ActionRun[I](Catalog):
 
     @property
     def action(self) -> str:
-        """The action's identifier, as the message has it."""
+        """The action's identifier, as in the message."""
         return self._run_request.action or ""
 
     @property
@@ -61,7 +61,7 @@ class ActionRun[I](Catalog):
 
     @property
     def entity(self) -> Mapping[str, Any] | None:
-        """The entity that a DAY-2 or DELETE run is about, as Port sent it."""
+        """The entity of a DAY-2 or DELETE run, as Port sent it."""
         return self._run_request.entity
 
     @property
@@ -71,48 +71,48 @@ class ActionRun[I](Catalog):
 
     @property
     def user_email(self) -> str | None:
-        """Who ran the action."""
+        """The email address of the user who ran the action."""
         return self._run_request.user_email
 
     @property
     def message(self) -> Any:
-        """The whole message, as its JSON."""
+        """The complete message, decoded from JSON."""
         return self._run_request.message
 
     def log(self, text: str) -> None:
-        """Add a line to the run's log in Port. Lines are sent in order, soon, and before the run ends."""
+        """Add a line to the run's log in Port. Lines are sent in order, within seconds, and before the run ends."""
         self._check()
         with self._lines_lock:
             self._lines.append(str(text))
 
     def label(self, text: str) -> None:
-        """Show *text* as the run's state while it goes on."""
+        """Show *text* as the state of the run that is in progress."""
         self._note(label=text)
 
     def link(self, *links: str) -> None:
-        """Show *links* with the run, beside those that it has."""
+        """Show *links* with the run, in addition to its other links."""
         shown = [*self._links, *(link for link in links if link not in self._links)]
         self._note(links=shown)
-        self._links = shown  # only now: one that Port refuses must not come back with the run's end
+        self._links = shown  # only now: a link that Port refuses must not be sent again with the run's end
 
     def external_run_id(self, identifier: str) -> None:
-        """Note what another system calls this run; Port can search for it."""
+        """Set the run's name in another system. Port can search for it."""
         self._note(external_run_id=identifier)
 
     # For the runner, not for handlers
 
     def _links_with(self, link: Links | None) -> list[str]:
-        """The links that the run has and those of its outcome: Port keeps only what was sent last."""
+        """Return the run's links and those of its outcome. Port keeps only the links that were sent last."""
         return self._links + [each for each in list_links(link) if each not in self._links]
 
     def _take_lines(self) -> list[str]:
-        """The log lines that were not sent yet."""
+        """Return the log lines that were not sent yet, and remove them."""
         with self._lines_lock:
             lines, self._lines = self._lines, []
         return lines
 
     def _put_back(self, text: str) -> None:
-        """Keep *text*, which could not be sent, for the next time."""
+        """Keep *text*, which could not be sent, for the next attempt."""
         with self._lines_lock:
             self._lines.insert(0, text)
 

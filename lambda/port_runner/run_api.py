@@ -1,4 +1,4 @@
-"""How Port is told of a run: an action's run and the run of a workflow's node have calls and words of their own."""
+"""Calls about one run: action runs and workflow node runs have different calls and words in Port."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from .port_api import PortClient
 
 IN_PROGRESS = "IN_PROGRESS"
 NODE_RESULTS = {"SUCCESS": "SUCCESS", "FAILURE": "FAILED"}
-HANDED_OVER = "Handed over: what goes on elsewhere ends this run."
+HANDED_OVER = "Handed over: what goes on elsewhere ends this run."  # english: ok
 
 
 @dataclass(frozen=True)
 class RunState:
-    """A run as Port has it; what Port does not say is ``None``."""
+    """A run as Port has it. A value that Port does not give is ``None``."""
 
     status: str = IN_PROGRESS
     label: str | None = None
@@ -26,24 +26,24 @@ class RunState:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing can be reported of it any more."""
+        """Return whether the run is over, so that Port accepts no more reports about it."""
         return self.status != IN_PROGRESS
 
 
 class RunApi(Protocol):
-    """What one kind of run can be told. Every call takes the moment *until* and raises as ``PortClient`` does."""
+    """The calls about one kind of run. Every call takes *until* and raises as ``PortClient`` does."""
 
     def run_id_of_entities(self, run_id: str) -> str | None:
-        """The run that entities can be tied to."""
+        """Return the id of the run that entities can refer to, or ``None``."""
 
     def read(self, run_id: str, *, until: float) -> RunState:
-        """The run as Port has it."""
+        """Return the run as Port has it."""
 
     def was_handed_over(self, run_id: str, *, until: float) -> bool:
-        """Whether a handler has left the run to something else, which will end it."""
+        """Return whether a handler has handed the run over, so that another system will end it."""
 
     def has_ended(self, run_id: str, *, until: float) -> bool:
-        """Whether the run has ended, asked after Port refused a report about it."""
+        """Return whether the run has ended. Called after Port refused a report about it."""
 
     def note(
         self,
@@ -54,20 +54,20 @@ class RunApi(Protocol):
         links: Sequence[str] | None = None,
         external_run_id: str | None = None,
     ) -> None:
-        """Show how the run goes on."""
+        """Update the label, links or external id of a run in progress."""
 
     def add_lines(self, run_id: str, text: str, *, until: float) -> None:
         """Add *text* to the run's log."""
 
     def hand_over(self, run_id: str, outcome: InProgress, links: Sequence[str], *, until: float) -> None:
-        """Leave the run to something else."""
+        """Hand the run over to another system."""
 
     def end(self, run_id: str, outcome: Success | Failure, links: Sequence[str], *, until: float) -> None:
-        """End the run with all there is to show."""
+        """End the run, with its summary, label and links."""
 
 
 class ActionRunApi:
-    """The run of an action: ``/v1/actions/runs``. Its status is never set but to end it: it is in progress already."""
+    """An action run: ``/v1/actions/runs``. The status is set only to end it, because Port starts it as IN_PROGRESS."""
 
     def __init__(self, port: PortClient) -> None:
         self._port = port
@@ -88,7 +88,7 @@ class ActionRunApi:
         )
 
     def was_handed_over(self, run_id: str, *, until: float) -> bool:
-        # A run's log only grows, so whatever the pipeline does with label and links cannot hide this line.
+        # A run's log only grows, so nothing that the pipeline does with label and links can hide this line.
         return HANDED_OVER in self._port.run_log(run_id, until=until)
 
     def has_ended(self, run_id: str, *, until: float) -> bool:
@@ -120,17 +120,17 @@ class ActionRunApi:
 
 
 class NodeRunApi:
-    """The run of a workflow's node: ``/v1/workflows/nodes/runs``.
+    """A workflow node run: ``/v1/workflows/nodes/runs``.
 
-    It is ``COMPLETED`` with a result, of which the bad one is ``FAILED``. Port has no call that reads such a run, so
-    whether one was started before cannot be known.
+    It ends as ``COMPLETED`` with a result, ``SUCCESS`` or ``FAILED``. Port has no call that reads such a run, so an
+    earlier start cannot be detected.
     """
 
     def __init__(self, port: PortClient) -> None:
         self._port = port
 
     def run_id_of_entities(self, run_id: str) -> str | None:  # noqa: ARG002
-        return None  # entities are tied to the runs of actions only
+        return None  # entities refer only to action runs
 
     def read(self, run_id: str, *, until: float) -> RunState:  # noqa: ARG002
         return RunState()
@@ -139,7 +139,7 @@ class NodeRunApi:
         return False
 
     def has_ended(self, run_id: str, *, until: float) -> bool:  # noqa: ARG002
-        return True  # the likeliest reason for refusing a report, and no other can be made sure of
+        return True  # the likeliest reason for a refused report; no call can tell the others apart
 
     def note(
         self,
@@ -173,13 +173,13 @@ class NodeRunApi:
 
 
 def _identifier(value: Any) -> str | None:
-    """Of an object, or in the older of Port's two forms of a run of the identifier itself."""
+    """Return the identifier in an object, or the value itself in the older of Port's two forms of a run."""
     identifier = value.get("identifier") if isinstance(value, Mapping) else value
     return identifier if isinstance(identifier, str) else None
 
 
 def is_refusal(error: PortApiError) -> bool:
-    """Whether Port would refuse the same request again, for what it holds or for the state of its run."""
+    """Return whether Port would refuse the same request again, for its content or for the state of its run."""
     return error.status in (400, 413, 422)
 
 

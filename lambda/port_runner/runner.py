@@ -1,6 +1,6 @@
-"""The main path: one Kafka event in, every record consumed or named to come again.
+"""The main path: one Kafka event in, and each record either consumed or reported for redelivery.
 
-What becomes of one run is in ``lifecycle``.
+``lifecycle`` processes one run.
 """
 
 import contextvars
@@ -28,7 +28,7 @@ from .secret_inputs import without_secrets
 from .settings import Settings
 from .version import VERSION
 
-# An invocation by hand, from a test or a shell, has no deadline of its own.
+# An invocation from a test or a shell has no deadline.
 SECONDS_WITHOUT_CONTEXT = 300.0
 type Reading = RunRequest | Change | NotOurs | MessageError
 
@@ -36,9 +36,9 @@ TIME_WAS_UP = "the invocation's time was up"
 
 
 class Runner:
-    """Handles the events of a Kafka event source mapping with the handlers of the routers it includes.
+    """Handles the events of a Kafka event source mapping with the handlers of the included routers.
 
-    The environment is read at the first event, so that a module which builds a runner can be imported anywhere.
+    The environment is read at the first event, so a module that builds a runner can be imported anywhere.
     """
 
     def __init__(self, *, message_paths: MessagePaths | None = None) -> None:
@@ -48,7 +48,7 @@ class Runner:
         self._processor: RecordProcessor | None = None
 
     def include(self, router: ActionRouter) -> None:
-        """Take the handlers of *router*; raises ``RegistrationError`` where two take the same runs."""
+        """Include the handlers of *router*. Raises ``RegistrationError`` if two handlers take the same runs."""
         for route in router.routes:
             add_route(self._routes, route)
         for change_route in router.change_routes:
@@ -56,20 +56,20 @@ class Runner:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """The handlers of actions, and what each takes."""
+        """The handlers of actions with what each takes."""
         return tuple(self._routes)
 
     @property
     def message_paths(self) -> MessagePaths:
-        """Where in a message its parts are looked for."""
+        """The places in a message at which the runner looks for its parts."""
         return self._paths
 
     def lambda_handler(self, event: Any, context: Any) -> Mapping[str, Any] | None:
-        """The function's entry point.
+        """Handle one event; this is the function's entry point.
 
-        Where the mapping takes partial batch responses (``REPORT_BATCH_ITEM_FAILURES``) it returns which records must
-        come again; where it does not, raises ``RecordsNotConsumed``, and all of them come again. Raises
-        ``ConfigurationError`` when the environment is not fit, before anything is done.
+        If the mapping accepts partial batch responses (``REPORT_BATCH_ITEM_FAILURES``), return the records that Lambda
+        must redeliver. Otherwise raise ``RecordsNotConsumed``, and Lambda redelivers the whole batch. Raises
+        ``ConfigurationError``, before anything is done, if the environment is not valid.
         """
         if self._processor is None:
             self._processor = RecordProcessor(
@@ -95,14 +95,14 @@ class Delivery:
 
     @property
     def lane(self) -> str:
-        """Records of one lane keep their order; those of different lanes do not wait for each other."""
+        """The key of the records that are processed one after the other. Records of other lanes run in parallel."""
         if isinstance(self.reading, RunRequest | Change):
             return self.reading.ordering_key
         return self.record.place
 
 
 class RecordProcessor:
-    """Consumes the records of one event after another, within the time that each invocation has."""
+    """Processes the records of one event after the other, within the time of each invocation."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class RecordProcessor:
         log.info("function.started", version=VERSION, actions=sorted({route.identifier for route in routes}))
 
     def show(self, context: Any, records: Iterable[Record]) -> None:
-        """Log the messages and the context whole, where LOG_MESSAGES asks for it; secret inputs stay masked."""
+        """Log the complete messages and the context if LOG_MESSAGES asks for it. Secret inputs stay masked."""
         if not self._settings.log_messages:
             return
         log.info("invocation.received", context=context)
@@ -134,7 +134,7 @@ class RecordProcessor:
                 log.info("message.received", message=without_secrets(parsed(record), self._secret_inputs))
 
     def process(self, records: Iterable[Record], seconds: float) -> Mapping[str, Any] | None:
-        """Handle *records* in *seconds*; returns or raises what Lambda is to be told of those that must come again."""
+        """Process *records* within *seconds*. Report records for redelivery as ``Runner.lambda_handler`` does."""
         deadline = Deadline.after(seconds, margin=self._settings.deadline_margin_seconds)
         deliveries = [Delivery(record, self._read(record)) for record in records]
         self._run_lanes(_lanes(deliveries), deadline)
@@ -188,7 +188,7 @@ class RecordProcessor:
                 return
 
     def _consume(self, delivery: Delivery, deadline: Deadline) -> str | None:
-        """Do what there is to do for one record; why it must come again, or ``None`` once it is consumed."""
+        """Process one record. Return the reason for its redelivery, or ``None`` if it is consumed."""
         record, reading = delivery.record, delivery.reading
         with logs.fields(topic=record.topic, partition=record.partition, offset=record.offset):
             try:
