@@ -1,4 +1,4 @@
-"""The function's entry point: which handlers there are."""
+"""The function's entry point, with all handlers."""
 
 from handlers import storage, vm
 from port_runner import Runner

@@ -9,7 +9,7 @@ LOW = 0.1
 
 @router.change("vm", actions=["UPDATE"])
 def grow_low_storage(change: EntityChange) -> None:
-    """Double a VM's storage in the catalog when less than a tenth of it is free; the place to grow a real disk."""
+    """Double a VM's storage in the catalog if less than a tenth of it is free. Add the growth of a real disk here."""
     properties = (change.after or {}).get("properties", {})
     size, free = properties.get("storage_size"), properties.get("free_storage")
     if "free_storage" not in change.changed or size is None or free is None or free >= LOW * size:

@@ -9,7 +9,7 @@ router = ActionRouter()
 
 @dataclass(frozen=True)
 class CreateVm:
-    """The inputs of the action, as it is defined in Port."""
+    """The inputs of the action, as defined in Port."""
 
     cpu: int
     memory: int
@@ -20,12 +20,12 @@ class CreateVm:
 
 @router.action("create_vm", inputs=CreateVm)
 def create_vm(run: ActionRun[CreateVm]) -> Success:
-    """Put a new VM into the catalog; the place to start a real one."""
+    """Add a new VM to the catalog. Start a real one here."""
     inputs = run.inputs
     run.log(f"Creating a VM in {inputs.region}")
     vm = run.upsert_entity(
         "vm",
-        identifier=f"vm-{run.id}",  # titles repeat and may be left out, a run's id does neither
+        identifier=f"vm-{run.id}",  # a title can repeat or be left out, a run's id cannot
         title=inputs.title or f"VM in {inputs.region}",
         properties={
             "cpu_cores": inputs.cpu,

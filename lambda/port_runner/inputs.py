@@ -1,12 +1,12 @@
-"""A run's inputs as the dataclass that a handler asks for.
+"""Reads a run's inputs into the dataclass of its handler.
 
-The types a field may have: ``str``, ``int``, ``float``, ``bool``, ``Any``, ``Literal`` of these, an ``Enum``, another
-dataclass, a ``list`` or a ``dict`` of any of these, and ``None`` beside one of them. A field with a default is
-optional. An input whose name is no Python name is written ``field(metadata={"input": "docs-url"})``.
+Allowed field types: ``str``, ``int``, ``float``, ``bool``, ``Any``, ``Literal`` of these, an ``Enum``, another
+dataclass, a ``list`` or a ``dict`` of any of these, and a union of one of them with ``None``. A field with a default is
+optional. For an input whose name is not a Python name, write ``field(metadata={"input": "docs-url"})``.
 
-A whole number may come as ``2.0``, since JSON from JavaScript knows one kind of number. Of an input that is an entity
-Port sends the identifier or the entity's object, as the action's author chose: a ``str`` takes the identifier of
-either, a dataclass with a field ``identifier`` takes either.
+A whole number may arrive as ``2.0``, because JSON from JavaScript has one kind of number. For an input that is an
+entity, Port sends the identifier or the entity's object, as the action's author chose. A ``str`` takes the identifier
+from either form. A dataclass with a field ``identifier`` takes either form.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ type Reader = Callable[[Any], Any]
 
 
 class Misfit(Exception):
-    """A value is not what a field asks for; *expected* completes «must be …», *path* leads to it from the input."""
+    """A value does not fit a field. *expected* completes "must be …". *path* leads from the input to the value."""
 
     def __init__(self, expected: str, path: str = "") -> None:
         super().__init__(expected)
@@ -31,13 +31,13 @@ class Misfit(Exception):
         self.path = path
 
     def at(self, key: str) -> "list[Misfit]":
-        """The same, as seen from what holds the value under *key*."""
+        """Return the same misfit, seen from the object or list that holds the value under *key*."""
         path = self.path if self.path.startswith("[") or not self.path else f".{self.path}"
         return [Misfit(self.expected, f"{key}{path}")]
 
 
 class AnyInputs(Mapping[str, Any]):
-    """The inputs of a handler that names no dataclass: a read-only mapping whose missing key is an ``InputError``."""
+    """The inputs of a handler without a dataclass: a read-only mapping. A missing key raises ``InputError``."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = dict(values)
@@ -61,14 +61,14 @@ class AnyInputs(Mapping[str, Any]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(self._values)})"  # their values are nobody's to print
+        return f"{type(self).__name__}({', '.join(self._values)})"  # the values must never be printed
 
 
 def make_reader(inputs: type) -> Callable[[Mapping[str, Any]], Any]:
-    """A function from a run's inputs to an instance of the dataclass *inputs*.
+    """Return a function that turns a run's inputs into an instance of the dataclass *inputs*.
 
-    It raises ``InputError`` with one sentence about all that does not fit. Raises ``RegistrationError`` itself for
-    what is no dataclass or has a field of a type that no input can have.
+    That function raises ``InputError`` with one sentence about everything that does not fit. Raises
+    ``RegistrationError`` itself if *inputs* is not a dataclass or has a field of a type that no input can have.
     """
     if not (isinstance(inputs, type) and dataclasses.is_dataclass(inputs)):
         raise RegistrationError(f"inputs={inputs!r} is no dataclass")
@@ -87,7 +87,7 @@ def make_reader(inputs: type) -> Callable[[Mapping[str, Any]], Any]:
 
 
 class Misfits(Misfit):
-    """Everything that does not fit in one object."""
+    """All misfits within one object."""
 
     def __init__(self, found: Sequence[Misfit]) -> None:
         super().__init__(found[0].expected, found[0].path)
@@ -97,7 +97,7 @@ class Misfits(Misfit):
         return [seen for misfit in self.found for seen in misfit.at(key)]
 
     def sentence(self) -> str:
-        """One sentence for the developer who ran the action; it never repeats a value."""
+        """Return one sentence for the developer who ran the action. It never repeats a value."""
         said = [
             f"{misfit.path} is missing" if misfit.expected == MISSING else f"{misfit.path} must be {misfit.expected}"
             for misfit in self.found
@@ -136,7 +136,7 @@ def _dataclass_reader(kind: type) -> Reader:
                 continue
             try:
                 if key not in values:
-                    # None is what a field without a default takes for an input left out, if it takes it at all
+                    # For a missing input, a field without a default gets None, if its type allows that.
                     arguments[name] = _absent(read_field)
                 else:
                     arguments[name] = read_field(values[key])
@@ -175,18 +175,18 @@ def _secret_reader(parts: Sequence[Reader]) -> Reader:
     [read] = parts
 
     def read_secret(value: Any) -> Any:
-        return Secret(read(value))  # what came as plain text is worth hiding too
+        return Secret(read(value))  # a value that arrived as plain text must stay hidden too
 
     return read_secret
 
 
 def _revealed(value: Any) -> Any:
-    """What a secret holds, for a field that is not declared as one."""
+    """Return a secret's content, for a field that is not declared as a secret."""
     return value.reveal() if isinstance(value, Secret) else value
 
 
 def _object_in(value: Any) -> Any:
-    """What a field that asks for an object is to read; Port encrypts an object as its JSON."""
+    """Return the object in a secret, for a field that asks for one. Port encrypts an object as its JSON."""
     if not isinstance(value, Secret):
         return value
     secret = object_in(value)
@@ -221,7 +221,7 @@ def _number(value: Any) -> Any:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number):  # JSON has no word for it, so Port would not take it back
+    if not math.isfinite(number):  # JSON has no such number, so Port would not accept it back
         raise Misfit("a number of ordinary size")
     return number
 
@@ -305,7 +305,7 @@ def _dict_reader(parts: Sequence[Reader]) -> Reader:
         try:
             return {key: read_value(each) for key, each in value.items()}
         except Misfit as misfit:
-            raise Misfits(misfit.at("*")) from None  # its keys are content like its values, and not repeated
+            raise Misfits(misfit.at("*")) from None  # the keys are content, like the values, and must not be repeated
 
     return read
 

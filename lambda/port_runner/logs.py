@@ -1,7 +1,7 @@
-"""Log lines: one JSON object each, with a constant event name and fields, and nothing that is secret.
+"""Log lines: one JSON object each, with a constant event name and fields, and without secrets.
 
-A line never holds inputs, a message, the environment, a header or the text of an exception: all of these can carry
-what nobody should read in a log. Values that must not appear anywhere are masked as well, as a second fence.
+A line never holds inputs, a message, the environment, a header or the text of an exception, because all of these can
+carry secrets. As a second protection, values that must not appear anywhere are masked.
 """
 
 import json
@@ -29,9 +29,9 @@ _secrets_of_runs: BoundedDict[str, None] = BoundedDict(SECRETS_OF_RUNS)
 
 
 def mask(secret: str, *, of_a_run: bool = False) -> None:
-    """Never let *secret* stand in a log line. What is shorter than four characters would mask ordinary text.
+    """Mask *secret* in all log lines. A text below four characters is not masked: it would hide ordinary text.
 
-    Of those *of_a_run* the newest thousand are known: a process lives through many, and each line looks for all.
+    Only the newest thousand secrets *of_a_run* are kept: a process handles many runs, and each line looks for all.
     """
     if len(secret) < SHORTEST_SECRET:
         return
@@ -44,7 +44,7 @@ def mask(secret: str, *, of_a_run: bool = False) -> None:
 
 @contextmanager
 def fields(**values: Any) -> Iterator[None]:
-    """Put *values* on every line that this thread, and handlers it starts, log meanwhile."""
+    """Add *values* to every line that this thread, and handlers that it starts, log in this context."""
     token = _fields.set({**(_fields.get() or {}), **values})
     try:
         yield
@@ -53,18 +53,18 @@ def fields(**values: Any) -> Iterator[None]:
 
 
 def field(name: str) -> Any:
-    """What stands under *name* on this thread's lines; ``None`` where nothing does."""
+    """Return the value of the field *name* on this thread's lines, or ``None``."""
     return (_fields.get() or {}).get(name)
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: ``timestamp``, ``level``, ``event``, the fields, and where an exception arose.
+    """Formats a record as one line of JSON: ``timestamp``, ``level``, ``event``, the fields, and the error's frames.
 
-    ``timestamp`` and ``level`` are the names by which Lambda's own log level control filters lines.
+    Lambda's own log level control filters lines by the names ``timestamp`` and ``level``.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        # The library's own words, by which lines are found: a secret that happens to be a part of one stays unmasked.
+        # The library's own words, by which people search: not masked, even if they contain a secret.
         words = {
             "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname,
@@ -73,13 +73,13 @@ class JsonFormatter(logging.Formatter):
         values: dict[str, Any] = {**(_fields.get() or {}), **getattr(record, "fields", {})}
         if record.exc_info and record.exc_info[1] is not None:
             values["error"] = error_of(record.exc_info[1])
-        secrets = sorted((*_secrets, *_secrets_of_runs), key=len, reverse=True)  # one may be a part of another
+        secrets = sorted((*_secrets, *_secrets_of_runs), key=len, reverse=True)  # one can be part of another
         return json.dumps(words | {name: _masked(_plain(value), secrets) for name, value in values.items()})
 
 
 def _plain(value: Any) -> Any:
-    """*value* as JSON can carry it; what cannot be encoded costs its own field, never the line."""
-    if value is None or type(value) in (str, bool):  # as most fields are
+    """Return *value* in a form that JSON can carry. A value that cannot be encoded never costs more than its field."""
+    if value is None or type(value) in (str, bool):  # most fields are
         return value
     try:
         return json.loads(json.dumps(value, default=_encoded), parse_constant=str)
@@ -100,9 +100,9 @@ def _masked(value: Any, secrets: Sequence[str]) -> Any:
 
 
 def error_of(error: BaseException, causes: int = MOST_CAUSES) -> dict[str, Any]:
-    """*error* as its type, its frames and its causes: everything but its text, which may quote an input."""
+    """Return *error* as its type, frames and causes. Its text is left out, because it may quote an input."""
     described: dict[str, Any] = {"type": type(error).__qualname__, "frames": _frames(error.__traceback__)}
-    if causes == 0:  # they can go round in a circle
+    if causes == 0:  # causes can form a circle
         return described
     if isinstance(error, BaseExceptionGroup):
         described["errors"] = [error_of(each, causes - 1) for each in error.exceptions[:MOST_CAUSES]]
@@ -113,14 +113,14 @@ def error_of(error: BaseException, causes: int = MOST_CAUSES) -> dict[str, Any]:
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
-    frames = traceback.extract_tb(trace, limit=-MOST_FRAMES)  # the last ones: there it arose
+    frames = traceback.extract_tb(trace, limit=-MOST_FRAMES)  # the last frames, where the error was raised
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 def _encoded(value: Any) -> Any:
     if isinstance(value, BaseException):
         return error_of(value)
-    import jsonpickle  # only a line with such a value needs it
+    import jsonpickle  # needed only for a line with such a value
 
     return json.loads(jsonpickle.encode(value, unpicklable=False, warn=False, keys=True))
 
@@ -152,7 +152,7 @@ class Log:
 
 
 def write(line: str) -> None:
-    """Write *line* as it is, at every level."""
+    """Write *line* unchanged, at every level."""
     _lines.info(line)
 
 
@@ -162,9 +162,9 @@ log = Log(_logger)
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
-    """Send the library's lines to *stream* (standard output, which Lambda keeps) from *level* on.
+    """Send the library's lines from *level* up to *stream*, by default standard output, which Lambda collects.
 
-    The root logger is left alone: what other libraries log, and to where, is the user's choice.
+    The root logger stays unchanged: the lines of other libraries are the user's choice.
     """
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter())

@@ -1,8 +1,8 @@
-"""A record's JSON as an invocation of an action, or the reason why it is not for this function.
+"""Reads a record's JSON as a run request, or finds the reason why it is not for this function.
 
-One topic carries every run of the organisation, whoever executes it, and since the payload of an action is whatever
-its author wrote, no place in a message is sure. What is looked for, and where, is in ``MessagePaths``; the places it
-names first are those of Port's own envelope: ``action``, ``context``, ``payload``.
+One topic carries all runs of the organization, for every executor. An action's author writes its payload,
+so no place in a message is certain. ``MessagePaths`` lists the places to look at. Its first places are those of Port's
+own envelope: ``action``, ``context``, ``payload``.
 """
 
 import json
@@ -16,16 +16,16 @@ from .kafka import Record
 
 RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 WORKFLOW_NODE_PREFIX = "wfnr_"
-# Where a workflow puts the run of its node, beside the places of a run's identifier.
+# The place of a workflow node run's id, in addition to the places of a run's id.
 WORKFLOW_NODE_PATHS = ("context.nodeRunId", "context.nodeRunIdentifier")
 
 
 @dataclass(frozen=True)
 class MessagePaths:
-    """Where in a message its parts may lie: dotted paths, the first that leads to something of the right type wins.
+    """The places of a message's parts: dotted paths. The first path to a value of the right type is used.
 
-    For an action whose payload is ``{"runId": "{{ .run.id }}"}`` the defaults do: what a message does not hold (the
-    action, the inputs) is taken from the run itself. An array at the top is searched element by element.
+    The defaults are enough for an action with the payload ``{"runId": "{{ .run.id }}"}``: the run in Port supplies what
+    the message leaves out (the action, the inputs). In an array at the top, each element is searched.
     """
 
     run_id: Sequence[str] = ("context.runId", "runId", "run.id", "payload.runId")
@@ -64,7 +64,7 @@ class MessagePaths:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One run that this function may take; what the message does not say is ``None``."""
+    """One run that this function may take. A part that the message leaves out is ``None``."""
 
     record: Record
     run_id: str
@@ -79,31 +79,31 @@ class RunRequest:
 
     @property
     def is_workflow_node(self) -> bool:
-        """Whether this is the run of a workflow's node, rather than that of an action."""
+        """Return whether this is the run of a workflow node, and not of an action."""
         return self.run_id.startswith(WORKFLOW_NODE_PREFIX)
 
     @property
     def ordering_key(self) -> str:
-        """What runs may not overtake each other on: the entity, and where there is none the run itself."""
+        """The key of runs that are processed in order: the entity, or else the run."""
         if self.blueprint is not None and self.entity_identifier is not None:
             return entity_key(self.blueprint, self.entity_identifier)
         return self.run_id
 
 
 def entity_key(blueprint: str, identifier: str) -> str:
-    """One text for an entity, which no other entity has."""
+    """Return a text that is unique for an entity."""
     return json.dumps([blueprint, identifier])
 
 
 @dataclass(frozen=True)
 class NotOurs:
-    """A message that somebody else takes, and why; *reason* holds nothing of its content."""
+    """A message for another consumer. *reason* says why, and contains nothing of the message's content."""
 
     reason: str
 
 
 def read_message(record: Record, paths: MessagePaths) -> RunRequest | NotOurs:
-    """What *record* asks for. Raises ``MessageError`` for a record that nobody can read."""
+    """Return the run request in *record*. Raises ``MessageError`` for a record that cannot be read."""
     message = parsed(record)
     parts = [part for part in (message if isinstance(message, list) else [message]) if isinstance(part, Mapping)]
     find = Finder(parts)
@@ -128,10 +128,10 @@ def read_message(record: Record, paths: MessagePaths) -> RunRequest | NotOurs:
 
 
 def parsed(record: Record) -> Any:
-    """The record's value as JSON; raises ``MessageError`` for what is none."""
+    """Return the record's value, decoded from JSON. Raises ``MessageError`` if it is not JSON."""
     try:
         return json.loads(record.text(), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):  # the second for arrays within arrays within arrays
+    except (ValueError, RecursionError):  # RecursionError: deeply nested arrays
         raise record.error("its value is not JSON") from None
 
 
@@ -155,7 +155,7 @@ def _why_not_ours(find: "Finder") -> str | None:
 
 
 class Finder:
-    """Looks dotted paths up in the objects of a message."""
+    """Finds dotted paths in the objects of a message."""
 
     def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:
         self._parts = parts
@@ -171,10 +171,10 @@ class Finder:
             for part in self._parts:
                 value: Any = part
                 for name in _names_in(path):
-                    value = value.get(name) if type(value) is dict else None  # what json.loads makes of an object
+                    value = value.get(name) if type(value) is dict else None  # json.loads makes dicts of objects
                 yield value
 
 
-@lru_cache(maxsize=256)  # the paths are few, and looked up in every message
+@lru_cache(maxsize=256)  # there are few paths, and each message is searched for all of them
 def _names_in(path: str) -> tuple[str, ...]:
     return tuple(path.split("."))

@@ -19,7 +19,7 @@ LOG_PAGE = 50
 
 @dataclass(frozen=True)
 class Entity:
-    """An entity as Port holds it."""
+    """An entity as Port has it."""
 
     blueprint: str
     identifier: str
@@ -50,22 +50,22 @@ class PortClient:
     # Runs
 
     def get_run(self, run_id: str, *, until: float) -> Mapping[str, Any]:
-        """The run as Port has it."""
+        """Return the run as Port has it."""
         answer = self.http.request("read the run", "GET", _path("actions", "runs", run_id), until=until)
         run = answer.get("run")
         return run if isinstance(run, Mapping) else {}
 
     def update_run(self, run_id: str, *, until: float, **changes: Any) -> None:
-        """Set ``status`` (SUCCESS or FAILURE: the run is then read-only), ``statusLabel``, ``link``, ``summary``…"""
+        """Set ``status``, ``statusLabel``, ``link``, ``summary``… A run with status SUCCESS or FAILURE is read-only."""
         self.http.request("update the run", "PATCH", _path("actions", "runs", run_id), body=changes, until=until)
 
     def add_run_log(self, run_id: str, message: str, *, until: float, **more: Any) -> None:
-        """Add a line to the run's log; *more* may hold ``statusLabel``."""
+        """Add a line to the run's log. *more* may hold ``statusLabel``."""
         path = _path("actions", "runs", run_id, "logs")
         self.http.request("add to the run's log", "POST", path, body={"message": message, **more}, until=until)
 
     def run_log(self, run_id: str, *, until: float) -> list[str]:
-        """Every message of the run's log."""
+        """Return all messages of the run's log."""
         messages: list[str] = []
         while True:
             answer = self.http.request(
@@ -86,7 +86,7 @@ class PortClient:
         self.http.request("update the workflow node's run", "PATCH", path, body=changes, until=until)
 
     def add_node_run_log(self, node_run_id: str, message: str, *, until: float) -> None:
-        """Add a line to the log of a workflow node's run."""
+        """Add a line to the log of a workflow node run."""
         path = _path("workflows", "nodes", "runs", node_run_id, "logs")
         body = {"logs": [{"level": "INFO", "message": message}]}
         self.http.request("add to the log of the workflow node's run", "POST", path, body=body, until=until)
@@ -96,7 +96,7 @@ class PortClient:
     def upsert_entity(
         self, blueprint: str, content: Mapping[str, Any], *, run_id: str | None, merge: bool, until: float
     ) -> Entity:
-        """Create the entity or change the one there is; without *merge* what is not named is cleared."""
+        """Create the entity or change the existing one. Without *merge*, everything that is not named is cleared."""
         answer = self.http.request(
             "save the entity",
             "POST",
@@ -116,7 +116,10 @@ class PortClient:
         merge: bool,
         until: float,
     ) -> list[tuple[int, int | None, str | None]]:
-        """Save many, twenty a request; returns the refused ones as (index in *contents*, status, error code)."""
+        """Save many entities, twenty a request.
+
+        Return each refused one as (index in *contents*, status, error code).
+        """
         refused: list[tuple[int, int | None, str | None]] = []
         for start in range(0, len(contents), BULK_SIZE):
             answer = self.http.request(
@@ -136,7 +139,7 @@ class PortClient:
     def update_entity(
         self, blueprint: str, identifier: str, changes: Mapping[str, Any], *, run_id: str | None, until: float
     ) -> Entity:
-        """Change what *changes* names of an entity that exists; ``None`` clears."""
+        """Change the named parts of an existing entity. ``None`` clears a property."""
         answer = self.http.request(
             "update the entity",
             "PATCH",
@@ -148,7 +151,7 @@ class PortClient:
         return Entity.from_answer(blueprint, {"identifier": identifier, **(answer.get("entity") or {})})
 
     def get_entity(self, blueprint: str, identifier: str, *, until: float) -> Entity | None:
-        """The entity, or ``None`` where there is none."""
+        """Return the entity, or ``None`` if it does not exist."""
         path = _path("blueprints", blueprint, "entities", identifier)
         try:
             answer = self.http.request("read the entity", "GET", path, until=until)
@@ -159,7 +162,7 @@ class PortClient:
     def delete_entity(
         self, blueprint: str, identifier: str, *, delete_dependents: bool, run_id: str | None, until: float
     ) -> None:
-        """Delete the entity; one that is not there is deleted already."""
+        """Delete the entity. An entity that does not exist counts as deleted."""
         with suppress(PortNotFoundError):
             self.http.request(
                 "delete the entity",
@@ -171,8 +174,8 @@ class PortClient:
 
 
 def _path(*segments: str) -> str:
-    """A path of *segments*, each percent-encoded whole: identifiers may hold ``/``, ``+``, ``:`` and ``@``."""
+    """Return the path of *segments*. Each is percent-encoded: identifiers may hold ``/``, ``+``, ``:`` and ``@``."""
     for segment in segments:
-        if segment in ("", ".", ".."):  # they would name another path
+        if segment in ("", ".", ".."):  # they would change the path
             raise ValueError(f"{segment!r} cannot be an identifier in Port")
     return "".join("/" + quote(segment, safe="") for segment in segments)

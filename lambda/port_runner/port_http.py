@@ -194,7 +194,7 @@ class _Retries:
         self._tries = 0
 
     def left(self) -> float:
-        """Return the seconds until the end. Raises ``PortUnavailableError`` if there are none."""
+        """Return the seconds until the end. Raises ``PortUnavailableError`` if no time is left."""
         left = self._until - time.monotonic()
         if left <= 0:
             raise PortUnavailableError(self._operation, reason="no time was left")

@@ -1,4 +1,4 @@
-"""Which handler takes which run."""
+"""Registers handlers, and finds the handler of a run."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ type Handler[I] = Callable[[ActionRun[I]], Success | InProgress | None]
 
 @dataclass(frozen=True)
 class Route:
-    """A handler and what it takes; *operation* and *blueprint* are ``None`` where it takes any."""
+    """A handler with the runs that it takes. *operation* and *blueprint* are ``None`` if it takes any."""
 
     identifier: str
     operation: str | None
@@ -27,7 +27,7 @@ class Route:
     handler: Handler[Any]
     read_inputs: Callable[[Mapping[str, Any]], Any] = field(repr=False)
     secret_inputs: frozenset[str] | None
-    """The inputs that are declared to be secret; ``None`` where no dataclass declares any input."""
+    """The inputs that are declared as secret, or ``None`` if no dataclass declares the inputs."""
     inputs: type | None
     """The dataclass that declares the inputs."""
 
@@ -40,7 +40,7 @@ class Route:
         return self.operation in (None, operation) and self.blueprint in (None, blueprint)
 
     def may_be_named(self, action: str) -> bool:
-        """Whether this could be the route of *action* once the blueprint is known."""
+        """Return whether this could be the route of *action* once the blueprint is known."""
         return action.endswith(self.identifier) or self.identifier.endswith(action)
 
     @property
@@ -49,7 +49,7 @@ class Route:
 
 
 class ActionRouter:
-    """Collects handlers; a ``Runner`` includes it."""
+    """Collects handlers. A ``Runner`` includes it."""
 
     def __init__(self) -> None:
         self.routes: list[Route] = []
@@ -89,14 +89,13 @@ class ActionRouter:
         operation: str | None = None,
         blueprint: str | None = None,
     ) -> Callable[[Handler[Any]], Handler[Any]]:
-        """Register the decorated function for the runs of Port's action *identifier*; it is returned unchanged.
+        """Register the decorated function for runs of Port's action *identifier*, and return it unchanged.
 
-        *inputs* is a dataclass (``run.inputs`` is an instance of it), without it ``run.inputs`` is a mapping. Where
-        *operation* (``CREATE``, ``DAY-2``, ``DELETE``) or *blueprint* is given, only such runs are taken. A run whose
-        function died is started again only if its handler is *idempotent*; otherwise it ends as interrupted. With
-        *workflow_nodes* the handler also takes the runs of workflow nodes whose payload names the action; it must
-        be idempotent then, since Port does not say of such a run whether it was started before.
-        Raises ``RegistrationError``.
+        With the dataclass *inputs*, ``run.inputs`` is an instance of it. Without it, ``run.inputs`` is a mapping. With
+        *operation* (``CREATE``, ``DAY-2``, ``DELETE``) or *blueprint*, only such runs are taken. If the function
+        crashed in a run, only an *idempotent* handler is started again; otherwise the run ends as interrupted. With
+        *workflow_nodes*, the handler also takes the runs of workflow nodes whose payload names the action. It must then
+        be idempotent, since Port does not tell whether such a run was started before. Raises ``RegistrationError``.
         """
         if not isinstance(identifier, str) or not identifier:
             raise RegistrationError(f"an action's identifier is a text, not {identifier!r}")
@@ -129,10 +128,10 @@ class ActionRouter:
     def change(
         self, blueprint: str, *, actions: Collection[str] = ACTIONS, own_changes: bool = False
     ) -> Callable[[ChangeHandler], ChangeHandler]:
-        """Register the decorated function for changes of *blueprint*'s entities; it is returned unchanged.
+        """Register the decorated function for changes of *blueprint*'s entities, and return it unchanged.
 
-        Changes that were made with this function's own credentials are left out, unless *own_changes*: a listener
-        that writes to what it listens for must know when to stop. Raises ``RegistrationError``.
+        Changes made with this function's own credentials are left out, unless *own_changes* is set. A listener that
+        writes to the entities it listens for must then know when to stop. Raises ``RegistrationError``.
         """
 
         def register(handler: ChangeHandler) -> ChangeHandler:
@@ -147,7 +146,7 @@ class ActionRouter:
 
 
 def add_route(routes: list[Route], route: Route) -> None:
-    """Put *route* into *routes*; raises ``RegistrationError`` where another takes the very same runs."""
+    """Add *route* to *routes*. Raises ``RegistrationError`` if another route takes exactly the same runs."""
     for other in routes:
         same = (other.identifier, other.operation, other.blueprint)
         if same == (route.identifier, route.operation, route.blueprint):
@@ -156,10 +155,10 @@ def add_route(routes: list[Route], route: Route) -> None:
 
 
 def route_for(routes: Sequence[Route], action: str, operation: str | None, blueprint: str | None) -> Route | None:
-    """The strictest of the routes that take such a run.
+    """Return the most specific route that takes such a run, or ``None``.
 
-    Actions that Port itself moved from its first format are called ``<blueprint>_<old identifier>``, while their
-    messages go on saying the old identifier: a handler may name either.
+    Actions that Port migrated from its first format are called ``<blueprint>_<old identifier>``, while their messages
+    still have the old identifier. A handler may name either.
     """
     names = {action}
     if blueprint:

@@ -1,8 +1,8 @@
-"""Inputs that Port encrypts on their way here, and a wrapper that keeps them from being printed.
+"""Secret inputs: decrypts them, and wraps them so that they are never printed.
 
-Port has two schemes: ``aes256-gcm``, whose key is the beginning of the organisation's client secret, and
-``client-side``, which encrypts for an RSA key that only the customer has. Both carry a tag that tells whether a key
-fits, so that it may be tried.
+Port has two schemes. The key of ``aes256-gcm`` is the beginning of the organization's client secret. ``client-side``
+encrypts for an RSA key that only the customer has. Both carry a tag that shows whether a key fits, so a key can be
+tried.
 https://docs.port.io/actions-and-automations/create-self-service-experiences/setup-ui-for-action/user-inputs/secret
 """
 
@@ -27,34 +27,34 @@ TAG_BYTES = 16
 AES256_GCM_IV_BYTES = 16
 CLIENT_SIDE_IV_BYTES = 12
 
-# Dotted paths in a message: to the names of its secret inputs, and, in Port's first format, to the definitions of all.
+# Dotted paths in a message: to the names of its secret inputs and, in Port's first format, to all inputs' definitions.
 CENSORED = ("payload.censoredProperties", "censoredProperties")
 DEFINITIONS = ("payload.action.userInputs.properties",)
-# How Port writes these names is not documented; they may be paths that begin above the inputs, with any of these.
+# Port does not document the form of these names. They may be paths that begin above the inputs, with one of these.
 ABOVE_INPUTS = ("", "payload", "properties", "inputs")
 
 
 class SecretInputError(InputError):
-    """A secret input cannot be decrypted; the text says what is likely wrong, and nothing of the input."""
+    """A secret input cannot be decrypted. The text tells the likely reason, and nothing about the input."""
 
 
 class Secret[T: str | dict[str, Any]]:
-    """A value that is never printed: ``reveal()`` has it, all else shows a mask.
+    """A value that is never printed. ``reveal()`` returns it; everything else shows a mask.
 
-    What it holds is masked in the log as well, of an object each text within. It can be neither pickled nor hashed;
-    a copy is the secret itself.
+    The log masks the value too, and each text within an object. A secret can be neither pickled nor hashed. Copying it
+    returns the same secret.
     """
 
     __slots__ = ("_reveal",)
 
     def __init__(self, value: T) -> None:
-        # Not the value itself, which whatever dumps an object's attributes would find.
+        # A function instead of the value itself, so that a dump of the object's attributes does not show it.
         self._reveal: Callable[[], T] = lambda: value
         for text in _texts(value):
             logs.mask(text, of_a_run=True)
 
     def reveal(self) -> T:
-        """The value; never to be put into a log line, a summary or a link."""
+        """Return the value. Never put it into a log line, a summary or a link."""
         return self._reveal()
 
     def __repr__(self) -> str:
@@ -64,7 +64,10 @@ class Secret[T: str | dict[str, Any]]:
         return repr(self)
 
     def __eq__(self, other: object) -> bool:
-        """Whether *other* is a secret of the same JSON, in a time that depends on nothing but its length."""
+        """Return whether *other* is a secret with the same JSON.
+
+        The time of the comparison depends only on its length.
+        """
         if not isinstance(other, Secret):
             return NotImplemented
         mine, theirs = (json.dumps(each.reveal(), sort_keys=True).encode() for each in (self, other))
@@ -80,7 +83,7 @@ class Secret[T: str | dict[str, Any]]:
         raise TypeError("a secret is not for pickling")
 
     def __getstate__(self) -> str:
-        return logs.MASK  # what jsonpickle takes for an object's content
+        return logs.MASK  # jsonpickle takes this as the object's content
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -92,7 +95,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def object_in(secret: Secret[str]) -> Secret[dict[str, Any]] | None:
-    """The object of an object input, which Port encrypts as its JSON; ``None`` where the text is none."""
+    """Return the object in an object input, which Port encrypts as JSON, or ``None`` if the text is not an object."""
     try:
         value = json.loads(secret.reveal())
         return Secret(value) if isinstance(value, dict) else None
@@ -101,11 +104,11 @@ def object_in(secret: Secret[str]) -> Secret[dict[str, Any]] | None:
 
 
 class _DoesNotFit(Exception):
-    """A value cannot be decrypted with this secret; the text completes «could not be decrypted: …»."""
+    """A value cannot be decrypted with this secret. The text completes "could not be decrypted: …"."""
 
 
 class _Kept:
-    """A secret that is read when it is needed first, and anew where it does not fit: it may have been rotated."""
+    """A secret that is read at its first use, and read again if it does not fit, because it may have been rotated."""
 
     def __init__(self, read: Callable[[], str]) -> None:
         self._read = read
@@ -120,10 +123,10 @@ class _Kept:
 
 
 class Decryptor:
-    """Decrypts what Port encrypted.
+    """Decrypts values that Port encrypted.
 
-    *client_secret* reads the secret that Port encrypts with, *private_key* the customer's RSA key as PEM. Neither is
-    called before there is something to decrypt; what they raise is passed on.
+    *client_secret* returns the secret that Port encrypts with, *private_key* the customer's RSA key as PEM. Neither is
+    called before there is a value to decrypt. Their errors are passed on.
     """
 
     def __init__(self, client_secret: Callable[[], str], private_key: Callable[[], str] | None = None) -> None:
@@ -131,7 +134,7 @@ class Decryptor:
         self._private_key = None if private_key is None else _Kept(private_key)
 
     def decrypt(self, name: str, value: Any, algorithm: str | None = None) -> str:
-        """The text encrypted in *value*, which came as the input *name*; without *algorithm* both are tried.
+        """Return the text encrypted in *value*, the input *name*. Without *algorithm*, try both schemes.
 
         Raises ``SecretInputError``.
         """
@@ -187,7 +190,7 @@ def _with_private_key(data: bytes, pem: str) -> bytes:
         key = private_key.decrypt(rest[:key_length], oaep)
     except ValueError:
         key = b""
-    # All that can be wrong is one reason: to tell them apart would help somebody who tries values out.
+    # Report every failure alike: distinguishing them would create a decryption oracle.
     plain = _unsealed(key, iv, rest[key_length:]) if len(key) == KEY_BYTES else None
     if plain is None:
         raise _DoesNotFit(
@@ -197,7 +200,7 @@ def _with_private_key(data: bytes, pem: str) -> bytes:
     return plain
 
 
-@functools.lru_cache(maxsize=2)  # to read and check a key takes longer than to decrypt with it
+@functools.lru_cache(maxsize=2)  # reading and checking a key takes longer than decrypting with it
 def _private_key(pem: str) -> Any:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -205,7 +208,7 @@ def _private_key(pem: str) -> Any:
 
     try:
         key = load_pem_private_key(pem.encode(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: there is a passphrase
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: the key has a passphrase
         key = None
     if not isinstance(key, RSAPrivateKey):
         raise _DoesNotFit(
@@ -233,7 +236,7 @@ def _bytes_in(value: Any) -> bytes:
 
 
 def _text_in(name: str, plain: bytes) -> str:
-    with suppress(UnicodeDecodeError):  # which has the bytes with it, and so may not be the cause of another
+    with suppress(UnicodeDecodeError):  # that error holds the bytes, so it must not become another error's cause
         return plain.decode()
     raise _not_decrypted(name, "what was encrypted is not text")
 
@@ -243,7 +246,7 @@ def _not_decrypted(name: str, reason: str) -> SecretInputError:
 
 
 def declared_secrets(inputs: type[Any]) -> frozenset[str]:
-    """The names of the inputs that the dataclass *inputs* declares as ``Secret``, alone or beside ``None``."""
+    """Return the names of the inputs that the dataclass *inputs* declares as ``Secret`` or as ``Secret | None``."""
     hints = typing.get_type_hints(inputs)
     return frozenset(
         str(field.metadata.get("input", field.name))
@@ -255,12 +258,12 @@ def declared_secrets(inputs: type[Any]) -> frozenset[str]:
 def decrypted(
     inputs: Mapping[str, Any], message: Any, decryptor: Decryptor, *, declared: Collection[str] | None
 ) -> dict[str, Any]:
-    """*inputs*, with a ``Secret`` for each that came encrypted.
+    """Return *inputs* with a ``Secret`` for each encrypted input.
 
-    Which do is said by *message*: it lists them as censored, or defines an encryption for them. Raises
-    ``SecretInputError`` where one of these cannot be decrypted; an encryption unknown here leaves its input as it is.
-    Of the inputs *declared* to be secret, those that the message says nothing of may be plain text, and then stay so.
-    Without a declaration (``None``) the message also says which of the texts is an object.
+    *message* says which inputs are encrypted: it lists them as censored, or defines an encryption for them. Raises
+    ``SecretInputError`` if one of these cannot be decrypted. An unknown encryption leaves its input unchanged. An input
+    that is *declared* as secret, but that the message does not mention, may be plain text; it then stays plain text.
+    Without a declaration (``None``), the message also says which texts are objects.
     """
     result = dict(inputs)
     definitions = _definitions(message)
@@ -287,12 +290,12 @@ def decrypted(
 
 
 def without_secrets(message: Any, declared: Collection[str]) -> Any:
-    """*message*, to be looked at while developing: secret inputs, the *declared* ones too, and headers are masked."""
+    """Return *message* for a look during development, with secret inputs, *declared* ones and headers masked."""
     named = set(_named_secret(message, _definitions(message)))
     paths = {_path(name, {})[-1] for name in named}
     try:
         return _masked(message, {*declared, *named, *paths, "headers"})
-    except RecursionError:  # arrays within arrays within arrays are nothing to look at
+    except RecursionError:  # deeply nested arrays are not worth a look
         return logs.MASK
 
 
@@ -318,12 +321,12 @@ def _named_secret(message: Any, definitions: Mapping[str, Any]) -> Iterator[str]
 
 
 def _algorithm(encryption: Any) -> Any:
-    """Of ``"aes256-gcm"`` and of ``{"algorithm": "client-side", "key": …}``, the two forms of a definition."""
+    """Return the algorithm of a definition: ``"aes256-gcm"``, or ``{"algorithm": "client-side", "key": …}``."""
     return encryption.get("algorithm", "") if isinstance(encryption, Mapping) else encryption
 
 
 def _path(name: str, inputs: Mapping[str, Any]) -> list[str]:
-    """Where in *inputs* the secret lies that a message calls *name*."""
+    """Return the path in *inputs* to the secret that a message calls *name*."""
     if name in inputs:
         return [name]
     path = name.split(".")

@@ -1,4 +1,4 @@
-"""The function's environment, read once, at the first event: what is wrong is named before anything is done."""
+"""The function's environment. It is read once, at the first event, and an error is raised before anything is done."""
 
 import json
 import os
@@ -11,23 +11,23 @@ from .errors import ConfigurationError
 
 DEFAULT_PORT_API_URL = "https://api.port.io"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-# Lambda's own name for two of the levels, which people set by habit.
+# Lambda's own names for two of the levels, which people set out of habit.
 LEVEL_SYNONYMS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """A machine's client id and secret of the Port organisation."""
+    """The client id and secret of a machine user of the Port organization."""
 
     client_id: str
     client_secret: str = field(repr=False)
     encryption_secret: str | None = field(default=None, repr=False)
-    """What Port encrypts secret inputs with, where that is another client secret."""
+    """The secret with which Port encrypts secret inputs, if it is another client's secret."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says; every name here is the variable's, in lower case."""
+    """The settings in the environment. Each field has the name of its variable, in lower case."""
 
     port_api_url: str
     port_credentials_secret_arn: str | None
@@ -51,7 +51,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Raises ``ConfigurationError`` that names the variable and what it takes."""
+        """Read the environment. Raises ``ConfigurationError`` with the variable's name and the values that it takes."""
         read = _Reader(environment)
         settings = cls(
             port_api_url=read.url("PORT_API_URL", DEFAULT_PORT_API_URL),
@@ -84,9 +84,9 @@ class Settings:
         return settings
 
     def credentials(self) -> Credentials:
-        """Port's client id and secret, from the secret where the environment names one.
+        """Return Port's client id and secret, from the secret if the environment names one.
 
-        Read anew at each call, so that a rotated secret is found. Raises ``ConfigurationError``.
+        The secret is read again at each call, so that a rotated one is found. Raises ``ConfigurationError``.
         """
         if self.port_credentials_secret_arn is not None:
             credentials = _credentials_in(self.port_credentials_secret_arn)
@@ -99,19 +99,19 @@ class Settings:
         return credentials
 
     def encryption_secret(self) -> str:
-        """The secret with which Port encrypts inputs; read anew at each call. Raises ``ConfigurationError``."""
+        """Return the secret with which Port encrypts inputs. It is read at each call. Raises ``ConfigurationError``."""
         credentials = self.credentials()
         return credentials.encryption_secret or credentials.client_secret
 
     def client_side_private_key(self) -> str:
-        """The RSA key (PEM) of inputs that are encrypted for it. Raises ``ConfigurationError``."""
+        """Return the RSA key (PEM) for inputs with client-side encryption. Raises ``ConfigurationError``."""
         pem = _secret_text(self.client_side_private_key_secret_arn or "")
         logs.mask(pem)
         return pem
 
     @property
     def log_url(self) -> str | None:
-        """Where CloudWatch shows this process's log; ``None`` outside Lambda."""
+        """The address at which CloudWatch shows this process's log, or ``None`` outside Lambda."""
         if not (self.log_group and self.log_stream and self.region):
             return None
         group, stream = (_console_quoted(name) for name in (self.log_group, self.log_stream))
@@ -161,7 +161,7 @@ class _Reader:
         try:
             parts = urlsplit(value)
             fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # brackets without an end, a port that is no number
+        except ValueError:  # unclosed brackets, or a port that is not a number
             fits = False
         if not fits or any(mark in value for mark in "?#@ "):
             raise ConfigurationError(f"{name} must be an address such as {DEFAULT_PORT_API_URL}")
@@ -181,7 +181,7 @@ def _credentials_in(arn: str) -> Credentials:
 
 
 def _secret_text(arn: str) -> str:
-    import boto3  # slow to import, and needed only where the environment names a secret
+    import boto3  # slow to import, and needed only if the environment names a secret
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -201,5 +201,5 @@ def _kind(error: Exception) -> str:
 
 
 def _console_quoted(name: str) -> str:
-    """*name* as CloudWatch's console wants it in the fragment: percent-encoded twice, with ``$`` for ``%``."""
+    """Return *name* as CloudWatch's console expects it in a fragment: percent-encoded twice, with ``$`` for ``%``."""
     return "".join(char if char.isalnum() or char in "-_." else f"$25{ord(char):02X}" for char in name)

@@ -1,8 +1,9 @@
-"""Whether a message is Port's: the signature that stands in it.
+"""Verifies Port's signature in a message.
 
-``headers`` of the message holds ``X-Port-Timestamp`` and ``X-Port-Signature``, the latter ``v1,`` and the base64 of an
-HMAC-SHA256 whose key is the organisation's client secret. Signed is the timestamp, a dot, and the message without
-these two, as ``JSON.stringify`` prints it. Port's agent does the same: https://github.com/port-labs/port-agent
+The message's ``headers`` hold ``X-Port-Timestamp`` and ``X-Port-Signature``. The signature is ``v1,`` and the base64 of
+an HMAC-SHA256 whose key is the organization's client secret. The signed text is the timestamp, a dot, and the message
+without these two headers, as ``JSON.stringify`` prints it. Port's agent does the same:
+https://github.com/port-labs/port-agent
 """
 
 import base64
@@ -19,7 +20,7 @@ LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Verdict(enum.Enum):
-    """What is to be thought of a message's signature."""
+    """The result of verifying a message's signature."""
 
     ABSENT = "absent"
     VALID = "valid"
@@ -27,11 +28,11 @@ class Verdict(enum.Enum):
 
 
 def verify(text: str, secret: str) -> Verdict:
-    """The verdict on a message, of which *text* is the JSON as it came; *secret* is the client secret.
+    """Return the verdict on a message. *text* is its JSON as it arrived, *secret* the client secret.
 
-    Names of headers are compared without regard to case: a signature is not to go unchecked for its spelling. How old
-    the timestamp is does not matter, since Kafka delivers late and again by design. Text that is no JSON is
-    ``INVALID``, an array at the top ``ABSENT``: there is no place in it for a signature.
+    Header names are compared without regard to case, so that no signature stays unchecked because of its spelling. The
+    age of the timestamp does not matter, because Kafka delivers late and repeatedly by design. Text that is not JSON is
+    ``INVALID``. An array at the top is ``ABSENT``, because it has no place for a signature.
     """
     try:
         message = json.loads(text, parse_int=_Verbatim, parse_float=_Verbatim, parse_constant=_refuse)
@@ -43,7 +44,7 @@ def verify(text: str, secret: str) -> Verdict:
     signatures, timestamps = (_under(headers, name) for name in (SIGNATURE, TIMESTAMP))
     if not signatures:
         return Verdict.ABSENT
-    # A number is text here too, as it came. Whatever else stands there, or a name in two spellings, Port did not write.
+    # A number stays text here, as it arrived. Port writes no other type here, and no name in two spellings.
     if not all(len(found) == 1 and type(found[0]) in (str, _Verbatim) for found in (signatures, timestamps)):
         return Verdict.INVALID
     expected = [_signature(secret, timestamps[0], signed) for signed in _what_may_be_signed(message, headers)]
@@ -51,13 +52,13 @@ def verify(text: str, secret: str) -> Verdict:
     return Verdict.VALID if any(matches) else Verdict.INVALID
 
 
-# The message is decoded and printed anew, rather than its two headers cut out of the text. What is checked is then
-# what every other reader of the message sees: the last of two equal names, whatever spaces and escapes it came with.
-# Numbers alone must not be decoded, for Python prints 1e-07 and 1.0 where JavaScript prints 1e-7 and 1.
+# The message is decoded and printed again, instead of cutting its two headers out of the text. So the check sees the
+# same message as every other reader: the last of two equal names, without regard to spaces and escapes. Only numbers
+# are not decoded, because Python prints 1e-07 and 1.0 where JavaScript prints 1e-7 and 1.
 
 
 class _Verbatim(str):
-    """A piece of JSON that is printed as it is: a number, a bracket, a comma."""
+    """A piece of JSON that is printed unchanged: a number, a bracket, a comma."""
 
 
 _COMMA, _COLON = _Verbatim(","), _Verbatim(":")
@@ -73,9 +74,9 @@ def _under(headers: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _what_may_be_signed(message: Mapping[str, Any], headers: Mapping[str, Any]) -> list[str]:
-    """The texts that Port may have signed: with the headers that remain, even if none do, and without ``headers``.
+    """Return the texts that Port may have signed: with the remaining headers, possibly empty, and without any.
 
-    Port's agent finds both, depending on how the action is invoked; which of them it is over Kafka is not documented.
+    Port's agent meets both forms, depending on the action's invocation. The form over Kafka is not documented.
     """
     remaining = {name: value for name, value in headers.items() if name.lower() not in (SIGNATURE, TIMESTAMP)}
     members = {
@@ -91,9 +92,9 @@ def _signature(secret: str, timestamp: str, signed: str) -> bytes:
 
 
 def _stringified(value: Any) -> str:
-    """*value* as ``JSON.stringify`` prints it."""
+    """Return *value* as ``JSON.stringify`` prints it."""
     pieces: list[str] = []
-    waiting = [value]  # rather than recursion, which ends long before that of json.loads does
+    waiting = [value]  # no recursion: its limit is far below that of json.loads
     while waiting:
         value = waiting.pop()
         if isinstance(value, _Verbatim):
@@ -106,7 +107,7 @@ def _stringified(value: Any) -> str:
 
 
 def _parts(value: dict[str, Any] | list[Any]) -> list[Any]:
-    """An object or an array as its brackets, its members, and what stands between them."""
+    """Return the brackets, members and separators of an object or an array."""
     opening, closing = "{}" if isinstance(value, dict) else "[]"
     parts: list[Any] = []
     for each in value:
@@ -115,4 +116,4 @@ def _parts(value: dict[str, Any] | list[Any]) -> list[Any]:
 
 
 def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")  # a lone surrogate has no bytes of its own, and is no reason to raise
+    return text.encode("utf-8", "surrogatepass")  # a lone surrogate has no UTF-8, and must not raise

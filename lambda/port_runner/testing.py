@@ -105,9 +105,9 @@ class RecordingPort(PortClient):
 
 
 class RecordedRun[I](ActionRun[I]):
-    """A run that keeps what its handler did, instead of telling Port.
+    """A run that records what its handler did, instead of telling Port.
 
-    *entities* by blueprint and identifier hold what the handler saved. Put entities there that it is to find.
+    *entities* holds the saved entities by blueprint and identifier. Put entities there for the handler to find.
     """
 
     def __init__(self, run_request: RunRequest, inputs: I) -> None:
@@ -124,7 +124,7 @@ class RecordedRun[I](ActionRun[I]):
 
     @property
     def labels(self) -> list[str]:
-        """The labels that the run had, in order."""
+        """The labels of the run, in order."""
         return [update["statusLabel"] for update in self._recording.updates if "statusLabel" in update]
 
     @property
@@ -139,7 +139,7 @@ class RecordedRun[I](ActionRun[I]):
 
 
 class RecordedChange(EntityChange):
-    """A change that keeps in *entities* what its listener saved."""
+    """A change that records in *entities* what its listener saved."""
 
     def __init__(self, change: Change) -> None:
         port = RecordingPort()
@@ -157,7 +157,7 @@ def make_run[I](
     entity: Mapping[str, Any] | None = None,
     message: Any = None,
 ) -> RecordedRun[I]:
-    """A run of *action* with *inputs*, to call its handler with."""
+    """Return a run of *action* with *inputs*, to call its handler with."""
     run_request = RunRequest(
         record=Record(topic=TOPIC, partition=0, offset=0, group=f"{TOPIC}-0"),
         run_id=run_id,
@@ -180,7 +180,10 @@ def make_change(
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> RecordedChange:
-    """A change of an entity of *blueprint*, to call its listener with; *before* and *after* are Port's entities."""
+    """Return a change of an entity of *blueprint*, to call its listener with.
+
+    *before* and *after* are Port's entities.
+    """
     identifier = str((after or before or {}).get("identifier", "e_test"))
     change = Change(
         record=Record(topic="org_test.change.log", partition=0, offset=0, group="org_test.change.log-0"),
@@ -200,10 +203,10 @@ def make_change(
 def kafka_event(
     *messages: Any, topic: str = TOPIC, partition: int = 0, offset: int = 0, timestamp: int | None = None
 ) -> dict[str, Any]:
-    """The event that Lambda sends for *messages*, in one partition.
+    """Return the event that Lambda sends for *messages* of one partition.
 
-    A message is anything that JSON can carry, ``bytes`` as they are, or ``None`` for a tombstone. *timestamp* is in
-    milliseconds of the epoch, now without it.
+    A message is any JSON value, ``bytes`` that are sent unchanged, or ``None`` for a tombstone. *timestamp* is in
+    milliseconds of the epoch, by default the current time.
     """
     records = [
         {
@@ -233,7 +236,7 @@ def run_message(
     blueprint: str | None = None,
     entity: str | None = None,
 ) -> dict[str, Any]:
-    """A message as Port publishes it for a run of *action*."""
+    """Return a message as Port publishes it for a run of *action*."""
     return {
         "action": action,
         "resourceType": "run",
@@ -249,7 +252,7 @@ def run_message(
 
 
 class LambdaContext:
-    """What of Lambda's context the runner reads, with *seconds* left from now on."""
+    """The parts of Lambda's context that the runner reads, with *seconds* left from now on."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self.aws_request_id = str(uuid.uuid4())
