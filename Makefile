@@ -51,7 +51,7 @@ test-unit: unit-environments ## unit tests
 test-terraform: development package ## the module's own tests
 	@$(python) -m scripts.terraform_checks test
 
-test-integration: environments package ## the module, applied to the local stack, and runs end to end
+test-integration: environments package ## the module, applied to the sandbox, and runs end to end
 	@$(python) -m pytest tests/integration
 
 checkov: ## look for unsafe settings in terraform/ (the pipeline runs it beside lint)

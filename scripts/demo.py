@@ -28,7 +28,7 @@ from rich.text import Text
 from port_runner_cli.clients.port import PortConnection
 from port_runner_cli.commands.setup import read_definitions, set_up
 from port_runner_cli.output import CommandFailed
-from port_runner_sandbox import NoLocalStack, ProcessFailed, Stack, local_stack
+from port_runner_sandbox import NoSandbox, ProcessFailed, Sandbox, start_sandbox
 from port_runner_sandbox.fake_port import FakePort, Received
 from port_runner_sandbox.localstack import running_localstack
 from port_runner_sandbox.terraform import Terraform, TerraformError
@@ -197,7 +197,7 @@ def main() -> int:
         screen.say("Interrupted: everything has been ended and removed.", "yellow")
         shutil.rmtree(directory)
         return 130
-    except (DemoFailed, CommandFailed, TerraformError, NoLocalStack, ProcessFailed) as error:
+    except (DemoFailed, CommandFailed, TerraformError, NoSandbox, ProcessFailed) as error:
         return _failed(screen, directory, str(error))
     except Exception as error:
         (directory / "demo.log").write_text(traceback.format_exc())
@@ -212,17 +212,17 @@ def show(screen: Screen, directory: Path, *, stays: bool) -> None:
     with ExitStack() as running:
         ours = running_localstack() is None
         with screen.step("Start Kafka, Port and AWS on this machine"):
-            stack = running.enter_context(local_stack(directory, progress=screen.say))
+            sandbox = running.enter_context(start_sandbox(directory, progress=screen.say))
         with screen.step("Put blueprint and action into Port"):
-            credentials = (stack.port.client_id, stack.port.client_secret)
-            port = running.enter_context(PortConnection(stack.port.url, *credentials))
+            credentials = (sandbox.port.client_id, sandbox.port.client_secret)
+            port = running.enter_context(PortConnection(sandbox.port.url, *credentials))
             set_up(port, read_definitions(), tell=screen.say)
         with ExitStack() as applied:
-            terraform = Terraform(ROOT_MODULE, directory, stack.environment, progress=screen.tell_of_resource)
+            terraform = Terraform(ROOT_MODULE, directory, sandbox.environment, progress=screen.tell_of_resource)
             with screen.step("Prepare Terraform: terraform init"):
                 terraform.init()
-                terraform.override(stack.module_arguments)
-            variables = stack.variables
+                terraform.override(sandbox.module_arguments)
+            variables = sandbox.variables
             if not ours:
                 # A LocalStack of ours goes with all it holds; another one is tidied on every way out.
                 applied.callback(remove, terraform, variables, screen)
@@ -231,9 +231,9 @@ def show(screen: Screen, directory: Path, *, stays: bool) -> None:
                 with ExitStack() if ours else uninterrupted(screen):
                     terraform.apply(variables)
                 outputs = terraform.output()
-            run_once(stack, port, screen, outputs)
+            run_once(sandbox, port, screen, outputs)
             if stays:
-                stay(stack, str(outputs["lambda_function_name"]), directory, screen)
+                stay(sandbox, str(outputs["lambda_function_name"]), directory, screen)
             remove(terraform, variables, screen)
             applied.pop_all()
         with screen.step("End Kafka, Port and AWS"):
@@ -246,50 +246,50 @@ def remove(terraform: Terraform, variables: dict[str, object], screen: Screen) -
         terraform.destroy(variables)
 
 
-def run_once(stack: Stack, port: PortConnection, screen: Screen, outputs: dict[str, object]) -> None:
+def run_once(sandbox: Sandbox, port: PortConnection, screen: Screen, outputs: dict[str, object]) -> None:
     """Execute the action and show what comes of it: the run's life, the function's log, the entity."""
     with screen.step("Execute create_vm in Port and watch its run", spinner=False):
-        run = watch(stack, port, screen, str(outputs["lambda_event_source_mapping_uuid"]))
+        run = watch(sandbox, port, screen, str(outputs["lambda_event_source_mapping_uuid"]))
     log_group = str(outputs["lambda_cloudwatch_log_group_name"])
     with screen.step(f"Read the function's log: {log_group}"):
-        lines = read_log(stack, log_group)
+        lines = read_log(sandbox, log_group)
     for line in lines:
         screen.console.print(Text(f"          {line}", "dim"))
     with screen.step("Read the entity from Port"):
         if run["status"] != "SUCCESS":
             raise DemoFailed(f"There is none: the run ended in {run['status']}: {run.get('summary')}")
-        [(blueprint, identifier)] = stack.port.entities
+        [(blueprint, identifier)] = sandbox.port.entities
         found = port.find(f"/blueprints/{blueprint}/entities/{quote(identifier, safe='')}", what="the entity")
         assert found
     screen.console.print_json(json.dumps(found["entity"]))
 
 
-def stay(stack: Stack, function_name: str, directory: Path, screen: Screen) -> Never:
+def stay(sandbox: Sandbox, function_name: str, directory: Path, screen: Screen) -> Never:
     """Wait for Ctrl-C, and say how another terminal gets here meanwhile."""
     file = directory / "environment"
-    file.write_text(exports(stack, function_name))
+    file.write_text(exports(sandbox, function_name))
     screen.say("Everything stays until Ctrl-C. In another terminal:", "bold")
     screen.console.print(f"\n    . {file}\n    scripts/port-runner doctor\n", markup=False)
     while True:
         signal.pause()
 
 
-def exports(stack: Stack, function_name: str) -> str:
+def exports(sandbox: Sandbox, function_name: str) -> str:
     """Lines for a shell, with which scripts/port-runner finds this function, AWS and Port."""
     variables = {
-        **stack.environment,
-        "PORT_API_URL": stack.port.url,
-        "PORT_CLIENT_ID": stack.port.client_id,
-        "PORT_CLIENT_SECRET": stack.port.client_secret,
+        **sandbox.environment,
+        "PORT_API_URL": sandbox.port.url,
+        "PORT_CLIENT_ID": sandbox.port.client_id,
+        "PORT_CLIENT_SECRET": sandbox.port.client_secret,
         "PORT_RUNNER_FUNCTION": function_name,
     }
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
     return "unset AWS_PROFILE\n" + "".join(lines)
 
 
-def watch(stack: Stack, port: PortConnection, screen: Screen, mapping: str) -> dict[str, Any]:
+def watch(sandbox: Sandbox, port: PortConnection, screen: Screen, mapping: str) -> dict[str, Any]:
     """Execute the action, show what happens, and return the run as it ended."""
-    fake = stack.port
+    fake = sandbox.port
     view = RunView(began=time.time())
     published: list[Event] = []
     publish = fake.publish
@@ -310,14 +310,14 @@ def watch(stack: Stack, port: PortConnection, screen: Screen, mapping: str) -> d
         try:
             follow(fake, first, view, add)
         except DemoFailed as error:
-            found = stack.aws("lambda").get_event_source_mapping(UUID=mapping)
+            found = sandbox.aws("lambda").get_event_source_mapping(UUID=mapping)
             raise DemoFailed(f"{error} The mapping says: {found.get('LastProcessingResult')}") from error
     return fake.runs[view.run_id]
 
 
-def read_log(stack: Stack, group: str) -> list[str]:
+def read_log(sandbox: Sandbox, group: str) -> list[str]:
     """The function's log in CloudWatch, once the invocation's last line is there."""
-    logs = stack.aws("logs")
+    logs = sandbox.aws("logs")
     deadline = time.monotonic() + LOG_SECONDS
     while True:
         lines = [event["message"].rstrip() for event in logs.filter_log_events(logGroupName=group)["events"]]

@@ -11,13 +11,13 @@ from port_runner_cli.commands.local.command import local
 from port_runner_cli.commands.run import run
 from port_runner_cli.commands.setup import setup
 from port_runner_cli.commands.tail import tail
-from port_runner_cli.output import COMMAND, InOrder
+from port_runner_cli.output import COMMAND, OrderedGroup
 
 COMMANDS: list[click.Command] = [kafka_secret, action_json, setup, check, local, run, tail, failures, doctor]
 
 
 @click.group(
-    cls=InOrder,
+    cls=OrderedGroup,
     commands=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

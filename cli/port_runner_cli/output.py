@@ -20,7 +20,7 @@ COMMAND = "scripts/port-runner"
 INTERRUPTED = 130
 
 
-class InOrder(click.Group):
+class OrderedGroup(click.Group):
     """Lists its commands as they were added; Ctrl-C in one of them is exit code 130."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

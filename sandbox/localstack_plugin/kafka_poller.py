@@ -26,7 +26,7 @@ from localstack.services.lambda_.provider_utils import get_function_version_from
 from localstack.utils.aws.arns import parse_arn
 from localstack.utils.aws.client_types import ServicePrincipal
 
-from localstack_plugin.kafka_records import Record, event_of, partition_key, passes, record_of
+from localstack_plugin.kafka_records import Record, make_event, partition_key, passes, to_event_record
 
 LOG = logging.getLogger(__name__)
 
@@ -252,7 +252,7 @@ class KafkaPoller(Poller):
         if message is not None:
             if message.error():
                 raise KafkaException(message.error())
-            self._take(record_of(message))
+            self._take(to_event_record(message))
         if self._open.records and time.monotonic() >= self._open.due:
             self._close_batch()
 
@@ -316,7 +316,7 @@ class KafkaPoller(Poller):
         batch = self._without_expired(batch)
         if not batch.records:
             return []
-        event = json.dumps(event_of(self._servers, batch.records))
+        event = json.dumps(make_event(self._servers, batch.records))
         if len(event) > MAX_EVENT_BYTES:
             self._discard(batch, "MaximumPayloadSizeExceeded")
             return []
@@ -402,7 +402,7 @@ class KafkaPoller(Poller):
             self._report(f"PROBLEM: The on-failure destination {arn} failed: {error.response['Error']['Code']}")
 
     def _invocation_record(self, batch: Batch, condition: str, response: dict[str, Any] | None) -> dict[str, Any]:
-        event = event_of(self._servers, batch.records)
+        event = make_event(self._servers, batch.records)
         return {
             "requestContext": {
                 "requestId": response["ResponseMetadata"]["RequestId"] if response else None,

@@ -15,7 +15,7 @@ from localstack.utils.event_matcher import matches_event
 type Record = dict[str, Any]
 
 
-def record_of(message: Message) -> Record:
+def to_event_record(message: Message) -> Record:
     """One message as the event holds it; a message without key or value has no such property."""
     kind, timestamp = message.timestamp()
     record: Record = {
@@ -38,7 +38,7 @@ def partition_key(record: Record) -> str:
     return f"{record['topic']}-{record['partition']}"
 
 
-def event_of(bootstrap_servers: list[str], records: list[Record]) -> dict[str, Any]:
+def make_event(bootstrap_servers: list[str], records: list[Record]) -> dict[str, Any]:
     """The event with these records, by partition."""
     by_partition: dict[str, list[Record]] = {}
     for record in records:

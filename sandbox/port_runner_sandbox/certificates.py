@@ -27,7 +27,7 @@ def make_certificates(directory: Path) -> Certificates:
     directory.mkdir(parents=True, exist_ok=True)
     authority_key = ec.generate_private_key(ec.SECP256R1())
     server_key = ec.generate_private_key(ec.SECP256R1())
-    authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Local stack CA")])
+    authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Sandbox CA")])
     server_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     authority = (
         _builder(authority_name, authority_name, authority_key.public_key())

@@ -17,16 +17,16 @@ RUNTIMES = {"python3.13": REPOSITORY / ".venv-runtime" / "bin" / "python"}
 PYTHON = REPOSITORY / ".venv-localstack" / "bin" / "python"
 
 
-class NoLocalStack(Exception):
+class NoSandbox(Exception):
     """LocalStack cannot be used; the text says why and what to do."""
 
 
 @contextmanager
-def localstack(directory: Path) -> Iterator["LocalStack"]:
+def start_localstack(directory: Path) -> Iterator["LocalStack"]:
     """Start LocalStack; use `wait` before its `url`. What it stores goes with it, its logs stay in `directory`."""
     for python in (PYTHON, *RUNTIMES.values()):
         if not python.exists():
-            raise NoLocalStack(f"{python} is missing. Run scripts/environments.py, which makes it.")
+            raise NoSandbox(f"{python} is missing. Run scripts/environments.py, which makes it.")
     home = directory / "localstack"
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -65,7 +65,7 @@ def running_localstack() -> str | None:
         return None
     url = str(get_service_endpoint("lambda"))
     if not is_localstack(url):
-        raise NoLocalStack(
+        raise NoSandbox(
             f"No LocalStack answers at {url}/_localstack/health, though AWS_ENDPOINT_URL or LOCALSTACK_HOST names it. "
             "Start it, or unset the variable and one is started for you."
         )

@@ -13,7 +13,7 @@ WATCHER = Path(__file__).parents[1] / "localstack_plugin" / "watcher.py"
 
 
 class ProcessFailed(Exception):
-    """A part of the local stack ended, or was not ready in time; the text shows the end of its log."""
+    """A part of the sandbox ended, or was not ready in time; the text shows the end of its log."""
 
 
 class Process:

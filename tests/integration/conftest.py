@@ -1,4 +1,4 @@
-"""The local stack, once for all integration tests."""
+"""The sandbox, once for all integration tests."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,8 +9,8 @@ import pytest
 
 from port_runner_cli.clients.port import PortConnection
 from port_runner_cli.commands.setup import read_definitions, set_up
-from port_runner_sandbox import Stack, local_stack
-from tests.support.module_under_test import Deployment, deployed
+from port_runner_sandbox import Sandbox, start_sandbox
+from tests.support.deployment import Deployment, deployed
 from tests.support.project import ROOT
 
 LAYER = ROOT / "dist" / "layer-x86_64.zip"
@@ -18,37 +18,39 @@ LOGS = pytest.StashKey[Path]()
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Stack]:
-    directory = tmp_path_factory.mktemp("local-stack")
+def sandbox(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Sandbox]:
+    directory = tmp_path_factory.mktemp("sandbox")
     pytestconfig.stash[LOGS] = directory
-    with local_stack(directory) as stack:
-        yield stack
+    with start_sandbox(directory) as sandbox:
+        yield sandbox
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
     if exitstatus and LOGS in config.stash:
-        terminalreporter.write_line(f"Logs of the local stack: {config.stash[LOGS]}")
+        terminalreporter.write_line(f"Logs of the sandbox: {config.stash[LOGS]}")
 
 
 @pytest.fixture(scope="session")
-def connection(stack: Stack) -> Iterator[PortConnection]:
+def connection(sandbox: Sandbox) -> Iterator[PortConnection]:
     """The stack's Port, with blueprint and action."""
-    with PortConnection(stack.port.url, stack.port.client_id, stack.port.client_secret) as connection:
+    with PortConnection(sandbox.port.url, sandbox.port.client_id, sandbox.port.client_secret) as connection:
         set_up(connection, read_definitions(), tell=lambda line, style: None)
         yield connection
 
 
 @pytest.fixture(scope="session")
 def coming_deployment(
-    stack: Stack, connection: PortConnection, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+    sandbox: Sandbox, connection: PortConnection, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Future[Deployment]]:
     """The module, applied once, which goes on while other tests run."""
     if not LAYER.exists():
         pytest.fail(f"There is no {LAYER.relative_to(ROOT)}. Run `make package` to build it.", pytrace=False)
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("\nApplying the module to the local stack; the failure queue alone takes 25 s.", flush=True)
+        print("\nApplying the module to the sandbox; the failure queue alone takes 25 s.", flush=True)
     with ExitStack() as made, ThreadPoolExecutor(1) as beside:
-        yield beside.submit(lambda: made.enter_context(deployed(stack, connection, tmp_path_factory.mktemp("module"))))
+        yield beside.submit(
+            lambda: made.enter_context(deployed(sandbox, connection, tmp_path_factory.mktemp("module")))
+        )
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import pytest
 
 from port_runner_cli.clients.port import PortConnection
-from port_runner_sandbox import Stack
+from port_runner_sandbox import Sandbox
 from port_runner_sandbox.terraform import MODULE
-from tests.support.example_lives import (
+from tests.support.deployment import Deployment
+from tests.support.example_deployments import (
     CHANGE_LOG,
     CREDENTIALS,
     FUNCTION,
@@ -37,7 +38,6 @@ from tests.support.example_lives import (
     enterprise,
     pipeline,
 )
-from tests.support.module_under_test import Deployment
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Lives:
 @pytest.fixture(scope="module")
 def lives(
     connection: PortConnection,
-    stack: Stack,
+    sandbox: Sandbox,
     coming_deployment: Future[Deployment],
     tmp_path_factory: pytest.TempPathFactory,
     pytestconfig: pytest.Config,
@@ -61,7 +61,7 @@ def lives(
     """Begins them all, beside the deployment that later tests share."""
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print("\nApplying and changing four runners side by side: this takes a minute or two.", flush=True)
-    place = Place(stack, connection, tmp_path_factory.mktemp("examples"))
+    place = Place(sandbox, connection, tmp_path_factory.mktemp("examples"))
     with ThreadPoolExecutor() as together:
         # What takes longest begins first.
         longest = together.submit(changing, place)

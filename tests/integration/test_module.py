@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from port_runner_sandbox.terraform import Plan
+from tests.support.deployment import INPUTS, Deployment
 from tests.support.function_under_test import event_file
-from tests.support.module_under_test import INPUTS, Deployment
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,12 @@ def test_secrets_are_in_secrets_manager_alone(deployment: Deployment, plan: Plan
 
     The log has every line, of a run that succeeded, one that failed, one whose handler broke, and a foreign message.
     """
-    stack, name = deployment.stack, deployment.name
+    sandbox, name = deployment.sandbox, deployment.name
     deployment.publish(event_file("agent_webhook_day2"))
     runs = [deployment.start("create_vm", INPUTS), deployment.start("refuse"), deployment.start("break", {"text": "x"})]
     deployment.ended(*runs)
     deployment.until(lambda: all(deployment.invocations(run_id) for run_id in runs))
-    configuration = stack.aws("lambda").get_function_configuration(FunctionName=name)
+    configuration = sandbox.aws("lambda").get_function_configuration(FunctionName=name)
     processes = subprocess.run(["ps", "-axww", "-o", "args="], capture_output=True, text=True, check=True)
     # Each place with what it surely holds, so that nobody searches an empty one.
     places = {
@@ -47,25 +47,25 @@ def test_secrets_are_in_secrets_manager_alone(deployment: Deployment, plan: Plan
         "function": (json.dumps(configuration, default=str), "PORT_CREDENTIALS_SECRET_ARN"),
         "mapping": (json.dumps(deployment.mapping(), default=str), name),
         "function's log": (deployment.log(), '"DEBUG"'),
-        "runs in Port": (json.dumps([stack.port.runs, stack.port.run_logs]), runs[0]),
+        "runs in Port": (json.dumps([sandbox.port.runs, sandbox.port.run_logs]), runs[0]),
         "processes": (processes.stdout, "awslambdaric"),
     }
-    secrets = [stack.kafka.password, stack.port.client_secret, *tokens(deployment)]
+    secrets = [sandbox.kafka.password, sandbox.port.client_secret, *tokens(deployment)]
 
     assert [place for place, (text, known) in places.items() if known not in text] == []
-    assert secret_of(deployment, "kafka-credentials") == {"username": stack.kafka.username, "password": secrets[0]}
+    assert secret_of(deployment, "kafka-credentials") == {"username": sandbox.kafka.username, "password": secrets[0]}
     assert secret_of(deployment, "port-credentials")["client_secret"] == secrets[1]
     assert [place for place, (text, _) in places.items() for secret in secrets if secret in text] == []
 
 
 def secret_of(deployment: Deployment, kind: str) -> Any:
-    found = deployment.stack.aws("secretsmanager").get_secret_value(SecretId=f"{deployment.name}/{kind}")
+    found = deployment.sandbox.aws("secretsmanager").get_secret_value(SecretId=f"{deployment.name}/{kind}")
     return json.loads(found["SecretString"])
 
 
 def tokens(deployment: Deployment) -> set[str]:
     """The access tokens that Port was shown."""
-    requests = deployment.stack.port.requests
+    requests = deployment.sandbox.port.requests
     shown = {each.headers["Authorization"] for each in requests if "Authorization" in each.headers}
     assert shown
     return {header.removeprefix("Bearer ") for header in shown}

@@ -9,8 +9,8 @@ import pytest
 
 from port_runner.testing import run_message
 from port_runner_sandbox.fake_port import FakePort
+from tests.support.deployment import ENDED, INPUTS, PATIENCE_SECONDS, WORK_SECONDS, Deployment, new_run_id
 from tests.support.function_under_test import event_file
-from tests.support.module_under_test import ENDED, INPUTS, PATIENCE_SECONDS, WORK_SECONDS, Deployment, new_run_id
 
 # Sends a client away for longer than an invocation lasts: it gives up at once.
 COME_BACK_LATER: dict[str, Any] = {"status": 503, "headers": {"Retry-After": "600"}}
@@ -18,11 +18,11 @@ COME_BACK_LATER: dict[str, Any] = {"status": 503, "headers": {"Retry-After": "60
 
 @pytest.fixture
 def port(deployment: Deployment) -> FakePort:
-    return deployment.stack.port
+    return deployment.sandbox.port
 
 
 def wait_for_start(deployment: Deployment, run_id: str) -> None:
-    deployment.stack.port.wait_until(lambda: deployment.starts(run_id) == 1, PATIENCE_SECONDS)
+    deployment.sandbox.port.wait_until(lambda: deployment.starts(run_id) == 1, PATIENCE_SECONDS)
 
 
 def test_a_run_goes_all_the_way(deployment: Deployment, port: FakePort) -> None:
@@ -91,7 +91,7 @@ def test_unreadable_records_are_kept_whole(deployment: Deployment) -> None:
     values = [b'{"action": "create_vm", ', b"\xff\xfe", None]
     first = deployment.published()
     for value in values:
-        deployment.stack.kafka.produce(value, key=b"a key", headers=[("origin", b"test")])
+        deployment.sandbox.kafka.produce(value, key=b"a key", headers=[("origin", b"test")])
 
     kept: dict[int, Any] = {}
     while len(kept) < len(values):
@@ -101,7 +101,7 @@ def test_unreadable_records_are_kept_whole(deployment: Deployment) -> None:
     for value, body in zip(values, [kept[offset] for offset in sorted(kept)], strict=True):
         record = body["record"]
         assert body["reason"]
-        assert (record["topic"], record["offset"]) == (deployment.stack.kafka.topic, body["offset"])
+        assert (record["topic"], record["offset"]) == (deployment.sandbox.kafka.topic, body["offset"])
         assert base64.b64decode(record["key"]) == b"a key"
         assert record["headers"] == [{"origin": list(b"test")}]
         assert (None if value is None else base64.b64decode(record["value"])) == value
@@ -143,7 +143,7 @@ def test_an_unexpected_error_is_told_without_its_text(deployment: Deployment) ->
     assert request_id in run["summary"]
     [line] = [line for line in deployment.logged(run_id) if line["level"] == "ERROR"]
     assert line["error"]["type"] == "ConnectionError"
-    assert "trouble.py" in line["error"]["frames"][-1]
+    assert "failing_handlers.py" in line["error"]["frames"][-1]
     assert text not in json.dumps(run)
     assert text not in deployment.log()
 
@@ -268,7 +268,7 @@ def test_a_handler_that_takes_too_long_is_ended_in_time(deployment: Deployment, 
 
 def test_a_wrong_password_shows_in_the_mapping(deployment: Deployment) -> None:
     """While the cluster refuses the secret's password the mapping says so; with the right one nothing is lost."""
-    kafka = deployment.stack.kafka
+    kafka = deployment.sandbox.kafka
     password = kafka.password
     kafka.change_password("what-the-cluster-takes-now")
     try:

@@ -143,7 +143,7 @@ ADVICE = {
 
 
 @contextmanager
-def consumer_of(mapping: KafkaMapping) -> Iterator["Consumer"]:
+def open_consumer(mapping: KafkaMapping) -> Iterator["Consumer"]:
     """A consumer that connects as Lambda would and joins no group. What fails within is raised as CommandFailed."""
     from confluent_kafka import Consumer, KafkaException
 
@@ -193,7 +193,7 @@ def read_records(mapping: KafkaMapping, topic: str, partition: int, first: int, 
     """The records of these offsets as a Kafka event holds them. Raises CommandFailed, also where one is gone."""
     from confluent_kafka import TopicPartition
 
-    with consumer_of(mapping) as consumer:
+    with open_consumer(mapping) as consumer:
         place = TopicPartition(topic, partition, first)
         oldest, end = consumer.get_watermark_offsets(place, timeout=TIMEOUT_SECONDS)
         if not oldest <= first <= last < end:
@@ -202,7 +202,7 @@ def read_records(mapping: KafkaMapping, topic: str, partition: int, first: int, 
                 "Kafka no longer has it, or it is of another topic that had the same name."
             )
         consumer.assign([place])
-        return [record_of(message) for message in _messages(consumer, last)]
+        return [to_event_record(message) for message in _messages(consumer, last)]
 
 
 def _offsets(first: int, last: int) -> str:
@@ -227,7 +227,7 @@ def _messages(consumer: "Consumer", last: int) -> Iterator["Message"]:
             return
 
 
-def record_of(message: "Message") -> Json:
+def to_event_record(message: "Message") -> Json:
     """A record in a Kafka event's own form.
 
     https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html
@@ -248,7 +248,7 @@ def record_of(message: "Message") -> Json:
     }
 
 
-def event_of(records: Sequence[Json]) -> Json:
+def make_event(records: Sequence[Json]) -> Json:
     """The event in which Lambda would send these records."""
     partitions: dict[str, list[Json]] = {}
     for record in records:

@@ -183,7 +183,7 @@ def _title(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def laid_over(definition: Json, existing: Json) -> Json:
+def merged(definition: Json, existing: Json) -> Json:
     """`definition` in place of an older one, keeping of this what a handler does not say.
 
     Titles, descriptions, choices that narrow a free text, the order, and the payload are people's.
@@ -194,7 +194,7 @@ def laid_over(definition: Json, existing: Json) -> Json:
     user_inputs = {
         **older,
         "properties": {
-            name: _input_laid_over(inputs["properties"][name], known.get(name, {}))
+            name: _merged_input(inputs["properties"][name], known.get(name, {}))
             for name in [*(name for name in known if name in inputs["properties"]), *inputs["properties"]]
         },
         # What JQ decides is not for a dataclass to say.
@@ -211,7 +211,7 @@ def laid_over(definition: Json, existing: Json) -> Json:
     }
 
 
-def _input_laid_over(definition: Json, existing: Json) -> Json:
+def _merged_input(definition: Json, existing: Json) -> Json:
     same_type = existing.get("type") == definition["type"]
     kept = {key: value for key, value in existing.items() if same_type or key in FOR_PEOPLE}
     if "encryption" not in definition:
@@ -250,7 +250,7 @@ def action_json(identifier: str, operation: str | None, blueprint: str | None, f
     existing = _existing(file, identifier)
     if existing is not None:
         asked = {"operation": operation or route.operation, "blueprintIdentifier": blueprint or route.blueprint}
-        definition = laid_over(definition, existing)
+        definition = merged(definition, existing)
         definition["trigger"].update({key: value for key, value in asked.items() if value})
     outcome = "written" if existing is None else "unchanged" if definition == existing else "updated"
     if definition != existing:

@@ -29,8 +29,8 @@ from port_runner_cli.clients.function import (
     read_function,
     read_mappings,
 )
-from port_runner_cli.clients.kafka import KafkaMapping, event_of, read_records
-from port_runner_cli.output import COMMAND, CommandFailed, InOrder, Output, SettingsError, output_option
+from port_runner_cli.clients.kafka import KafkaMapping, make_event, read_records
+from port_runner_cli.output import COMMAND, CommandFailed, OrderedGroup, Output, SettingsError, output_option
 from port_runner_cli.project import load_runner
 
 # How long a message stays hidden should this process be killed; otherwise it is given back at the end.
@@ -128,16 +128,16 @@ class Kept:
         return found
 
 
-def record_of(content: Json) -> Record:
+def to_record(content: Json) -> Record:
     """A record of an event as the runner reads it."""
     topic, partition = str(content["topic"]), int(content["partition"])
     return Record(topic, partition, int(content["offset"]), f"{topic}-{partition}", content=content)
 
 
-def run_of(content: Json, paths: MessagePaths) -> tuple[str | None, str | None]:
+def run_and_action(content: Json, paths: MessagePaths) -> tuple[str | None, str | None]:
     """The run and the action that a record names."""
     with suppress(MessageError):
-        read = read_message(record_of(content), paths)
+        read = read_message(to_record(content), paths)
         if isinstance(read, RunRequest):
             return read.run_id, read.action
     return None, None
@@ -252,7 +252,7 @@ def resend(
     for content in message.records(mappings):
         if _is_of_others(content, paths):
             continue
-        answer = invoke(function.arn, event_of([content]))
+        answer = invoke(function.arn, make_event([content]))
         refusal = _refusal(answer)
         fate = Resent("not taken", refusal) if refusal is not None else _fate(content, answer.log)
         if fate.outcome == "not taken":
@@ -264,7 +264,7 @@ def resend(
 
 
 def _is_of_others(content: Json, paths: MessagePaths) -> bool:
-    record = record_of(content)
+    record = to_record(content)
     with suppress(MessageError):
         read = read_change(record) if record.topic.endswith(CHANGE_LOG) else read_message(record, paths)
         return isinstance(read, NotOurs)
@@ -334,7 +334,7 @@ def _json_lines(text: str) -> Iterator[Json]:
 def summary(message: Kept, paths: MessagePaths) -> Json:
     """A message in few words."""
     record = message.body.get("record") if message.places and not message.is_batch else None
-    run_id, action = run_of(record, paths) if isinstance(record, dict) else (None, None)
+    run_id, action = run_and_action(record, paths) if isinstance(record, dict) else (None, None)
     return {
         "id": message.id,
         "kept_at": _moment(message.sent),
@@ -375,7 +375,7 @@ def show_list(found: Sequence[Json], output: Output) -> None:
 def content_of(record: Json, secret_inputs: Collection[str]) -> Any:
     """What a record says, secret inputs and headers masked; of what is no JSON only the length."""
     try:
-        return without_secrets(parsed(record_of(record)), secret_inputs)
+        return without_secrets(parsed(to_record(record)), secret_inputs)
     except MessageError as error:
         value = record.get("value")
         size = len(base64.b64decode(value)) if isinstance(value, str) else 0
@@ -395,7 +395,7 @@ def _handlers(output: Output) -> tuple[frozenset[str], MessagePaths]:
 # The commands
 
 
-@click.group(cls=InOrder)
+@click.group(cls=OrderedGroup)
 def failures() -> None:
     """See what the failure queue keeps, and send it again.
 
@@ -463,7 +463,7 @@ def show(id: str, event: bool, function_name: str, queue_url: str, output: Outpu
             raise
         records, document["not_fetched"] = [], error.message
     if event:
-        click.echo(json.dumps(event_of(records), indent=2))
+        click.echo(json.dumps(make_event(records), indent=2))
         return
     document["messages"] = [content_of(record, secret_inputs) for record in records]
     if isinstance(message.body, dict) and "outcome" in message.body:

@@ -182,8 +182,8 @@ class Followed:
             self.tell("status", str(run.get("status")))
         if run.get("statusLabel") and run["statusLabel"] != self.run.get("statusLabel"):
             self.tell("label", run["statusLabel"], "cyan")
-        for link in links_of(run):
-            if link not in links_of(self.run):
+        for link in list_links(run):
+            if link not in list_links(self.run):
                 self.tell("link", link)
 
     def _new_lines(self) -> list[Json]:
@@ -206,7 +206,7 @@ class Followed:
                 return found
 
 
-def links_of(run: Json) -> list[str]:
+def list_links(run: Json) -> list[str]:
     """A run's links; Port has one or several."""
     link = run.get("link") or []
     return [link] if isinstance(link, str) else list(link)
@@ -377,7 +377,7 @@ def _conclude(followed: Followed, action: str) -> int:
             "status": run.get("status"),
             "statusLabel": run.get("statusLabel"),
             "summary": run.get("summary"),
-            "links": links_of(run),
+            "links": list_links(run),
             "logs": [line.get("message") for line in followed.lines],
             "entities": entities,
             "seconds": round(followed.seconds, 1),

@@ -244,7 +244,7 @@ class FakePort:
     # The organization
 
     def _get_organization(self, request: Received) -> Reply:
-        return 200, {"ok": True, "organization": {"id": self.organization_id, "name": "Local stack"}}
+        return 200, {"ok": True, "organization": {"id": self.organization_id, "name": "Sandbox"}}
 
     def _get_kafka_credentials(self, request: Received) -> Reply:
         if self.kafka_credentials is None:

@@ -12,7 +12,7 @@ import pytest
 
 from port_runner import ActionRouter, ActionRun, Secret
 from port_runner.routing import Route
-from port_runner_cli.commands.action_json import PAYLOAD, action_definition, laid_over
+from port_runner_cli.commands.action_json import PAYLOAD, action_definition, merged
 from port_runner_cli.commands.setup import read_definitions
 from port_runner_cli.output import CommandFailed
 from port_runner_cli.project import load_runner
@@ -251,7 +251,7 @@ def test_generating_again_keeps_what_people_wrote() -> None:
     trigger["userInputs"]["order"] = ["whole", "gone", "text"]
     existing["invocationMethod"]["payload"] = {"runId": "{{ .run.id }}"}
 
-    result = laid_over(action_definition(route_of(Everything)), json.loads(json.dumps(existing)))
+    result = merged(action_definition(route_of(Everything)), json.loads(json.dumps(existing)))
 
     properties = result["trigger"]["userInputs"]["properties"]
     assert result["title"] == "By hand"
@@ -280,7 +280,7 @@ def test_what_jq_decides_stays() -> None:
     existing = action_definition(route_of(Disk))
     existing["trigger"]["userInputs"] |= {"required": {"jqQuery": "[]"}, "steps": [{"order": ["size"]}]}
     del existing["trigger"]["userInputs"]["order"]
-    result = laid_over(action_definition(route_of(Disk)), existing)
+    result = merged(action_definition(route_of(Disk)), existing)
     assert result["trigger"]["userInputs"]["required"] == {"jqQuery": "[]"}
     assert "order" not in result["trigger"]["userInputs"]
 

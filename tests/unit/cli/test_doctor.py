@@ -22,13 +22,13 @@ from port_runner.testing import run_message
 from port_runner_cli.__main__ import main
 from port_runner_cli.clients import kafka as kafka_module
 from port_runner_cli.clients.port import PortAccess, PortConnection
-from port_runner_cli.commands.doctor import aftermath_checks, kafka_checks, mapping_checks
+from port_runner_cli.commands.doctor import kafka_checks, leftover_checks, mapping_checks
 from port_runner_cli.commands.doctor.command import CHECKS, checks_of, examined
+from port_runner_cli.commands.doctor.deployment import Deployment
 from port_runner_cli.commands.doctor.finding import Finding, NotCheckable
 from port_runner_cli.commands.doctor.pattern import passes
 from port_runner_cli.commands.doctor.policy import Policies, trusts
 from port_runner_cli.commands.doctor.sample import sample_message
-from port_runner_cli.commands.doctor.scene import Scene
 from port_runner_cli.commands.setup import read_definitions, set_up
 from port_runner_sandbox.broker import broker
 from port_runner_sandbox.certificates import Certificates, make_certificates
@@ -237,12 +237,13 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["doctor", "--function", NAME, "--action", "create_vm", *arguments])
 
 
-def findings(*, kafka: bool = False, **scene: Any) -> Found:
+def findings(*, kafka: bool = False, **settings: Any) -> Found:
     """What the checks find, by section and name; those of Kafka, which take longer, only where it is asked for."""
-    examined_scene = Scene(NAME, **{"access": PortAccess("https://api.port.io"), "actions": ["create_vm"], **scene})
+    defaults = {"access": PortAccess("https://api.port.io"), "actions": ["create_vm"]}
+    deployment = Deployment(NAME, **{**defaults, **settings})
     return {
-        f"{section}: {name}": examined(check, examined_scene)
-        for section, name, check in checks_of(examined_scene)
+        f"{section}: {name}": examined(check, deployment)
+        for section, name, check in checks_of(deployment)
         if kafka or section != "Kafka"
     }
 
@@ -469,7 +470,7 @@ def test_what_the_mapping_says_of_its_last_batch(deployed: Deployed) -> None:
         "PROBLEM: The secret arn:… cannot be read: AccessDeniedException": "secret",
     }.items():
         deployed.mapping["LastProcessingResult"] = said
-        finding = mapping_checks.result(Scene(NAME, PortAccess("https://api.port.io")))
+        finding = mapping_checks.result(Deployment(NAME, PortAccess("https://api.port.io")))
         assert (finding.state, said in finding.found) == ("bad", True)
         assert advice in finding.advice
     deployed.mapping["LastProcessingResult"] = "PROBLEM: something new"
@@ -852,7 +853,7 @@ def test_errors_in_the_log(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) 
     expect(found, "Left over: errors", says="run.failed_unexpectedly r_7 KeyError")
     assert found["Left over: errors"].found.startswith("2 in the last 24 h")
     assert "Task timed out" in found["Left over: errors"].found
-    monkeypatch.setattr(aftermath_checks, "LOOK_BACK_SECONDS", -60)
+    monkeypatch.setattr(leftover_checks, "LOOK_BACK_SECONDS", -60)
     assert of_state(findings(), "bad") == []
 
 

@@ -17,7 +17,7 @@ from port_runner.kafka import Record
 from port_runner.testing import LambdaContext, kafka_event, run_message
 from port_runner_cli.__main__ import main
 from port_runner_cli.clients import function
-from port_runner_cli.clients.kafka import KafkaMapping, event_of
+from port_runner_cli.clients.kafka import KafkaMapping, make_event
 from port_runner_cli.commands import failures
 from port_runner_sandbox.fake_port import FakePort
 from tests.support.fake_lambda import ACCOUNT, REGION, FakeFunction, FakeLambda
@@ -525,6 +525,6 @@ def test_all_is_said_with_a_word(queue: Queue, deployed: FakeFunction, command: 
 def test_an_event_has_its_records_by_partition() -> None:
     """Records of several partitions stand each under its own key, as Lambda sends them."""
     records = [{"topic": "a-b", "partition": n, "offset": 1} for n in (0, 1, 0)]
-    event = event_of(records)
+    event = make_event(records)
     assert {key: len(found) for key, found in event["records"].items()} == {"a-b-0": 2, "a-b-1": 1}
     assert event["eventSource"] == "SelfManagedKafka"

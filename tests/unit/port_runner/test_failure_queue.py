@@ -67,14 +67,14 @@ def failures_of(url: str | None) -> FailureQueue:
     return FailureQueue(url, Metrics("port-runner"))
 
 
-def record_of(message: Any) -> Record:
+def make_record(message: Any) -> Record:
     (record,) = records_from_event(kafka_event(message, partition=3, offset=17, timestamp=1545084650987))
     return record
 
 
 def test_a_record_is_kept_whole(queue: Queue, output: Output) -> None:
     """The body holds why, the place in Kafka, and the record as Lambda delivered it, so that it can be sent again."""
-    record = record_of(b"\xff not UTF-8")
+    record = make_record(b"\xff not UTF-8")
 
     failures_of(queue.url).keep(record, "its value is not UTF-8")
 
@@ -95,14 +95,14 @@ def test_a_record_is_kept_whole(queue: Queue, output: Output) -> None:
 
 def test_a_tombstone_is_kept(queue: Queue) -> None:
     """A record without a value is kept like any other."""
-    failures_of(queue.url).keep(record_of(None), "it has no value (a tombstone)")
+    failures_of(queue.url).keep(make_record(None), "it has no value (a tombstone)")
 
     assert queue.bodies[0]["record"]["offset"] == 17
 
 
 def test_an_outcome_that_was_not_reported_is_kept_with_its_record(queue: Queue) -> None:
     """A person can report by hand what the handler had done."""
-    failures_of(queue.url).keep(record_of({}), "given up", outcome={"status": "SUCCESS", "summary": "Done"})
+    failures_of(queue.url).keep(make_record({}), "given up", outcome={"status": "SUCCESS", "summary": "Done"})
 
     assert queue.bodies[0]["outcome"] == {"status": "SUCCESS", "summary": "Done"}
 
@@ -110,7 +110,7 @@ def test_an_outcome_that_was_not_reported_is_kept_with_its_record(queue: Queue) 
 @pytest.mark.parametrize("text", ["x", "ž", "\U0001f512"])
 def test_a_record_too_large_for_sqs_is_kept_by_its_place(queue: Queue, text: str) -> None:
     """What SQS would refuse is left out: topic, partition and offset still lead to it."""
-    failures_of(queue.url).keep(record_of({"text": text * LARGEST_MESSAGE}), "not ours to read", outcome={"a": 1})
+    failures_of(queue.url).keep(make_record({"text": text * LARGEST_MESSAGE}), "not ours to read", outcome={"a": 1})
 
     (body,) = queue.bodies
     assert (body["topic"], body["partition"], body["offset"]) == ("org_test.runs", 3, 17)
@@ -119,7 +119,7 @@ def test_a_record_too_large_for_sqs_is_kept_by_its_place(queue: Queue, text: str
 
 def test_an_outcome_too_large_for_sqs_is_left_out_last(queue: Queue) -> None:
     """A summary beyond what SQS takes must not make a record that nobody can keep."""
-    failures_of(queue.url).keep(record_of({}), "given up", outcome={"summary": "x" * LARGEST_MESSAGE})
+    failures_of(queue.url).keep(make_record({}), "given up", outcome={"summary": "x" * LARGEST_MESSAGE})
 
     (body,) = queue.bodies
     assert (body["record"], body["outcome"], body["offset"]) == (None, None, 17)
@@ -127,7 +127,7 @@ def test_an_outcome_too_large_for_sqs_is_left_out_last(queue: Queue) -> None:
 
 def test_the_largest_record_that_fits_is_kept_whole(queue: Queue) -> None:
     """The limit is that of the body that is sent, to the byte."""
-    record = record_of({})
+    record = make_record({})
     body = {"reason": "", "topic": record.topic, "partition": 3, "offset": 17, "timestamp": record.timestamp}
     rest = LARGEST_MESSAGE - len(json.dumps({**body, "record": record.content}))
 
@@ -139,7 +139,7 @@ def test_the_largest_record_that_fits_is_kept_whole(queue: Queue) -> None:
 
 def test_without_a_queue_the_log_says_what_is_lost(output: Output) -> None:
     """No queue is a choice: nothing is raised, and an ERROR is all that is left of the record."""
-    failures_of(None).keep(record_of(b"secret"), "its value is not JSON")
+    failures_of(None).keep(make_record(b"secret"), "its value is not JSON")
 
     assert output.events == [("ERROR", "record.given_up", "its value is not JSON")]
     assert output.counted == 1
@@ -150,6 +150,6 @@ def test_a_queue_that_does_not_take_it_raises(queue: Queue, output: Output) -> N
     failures = failures_of(queue.url + "-of-somebody-else")
 
     with pytest.raises(ClientError):
-        failures.keep(record_of({}), "its value is not JSON")
+        failures.keep(make_record({}), "its value is not JSON")
 
     assert (output.events, output.counted) == ([], 0)

@@ -27,13 +27,13 @@ JSON = st.recursive(
 )
 
 
-def record_of(message: Any) -> Record:
+def make_record(message: Any) -> Record:
     (record,) = records_from_event(kafka_event(message))
     return record
 
 
 def read(message: Any, **paths: Any) -> RunRequest | NotOurs:
-    return read_message(record_of(message), MessagePaths(**paths))
+    return read_message(make_record(message), MessagePaths(**paths))
 
 
 def invocation_of(message: Any, **paths: Any) -> RunRequest:

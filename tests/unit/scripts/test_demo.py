@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scripts.demo import exports
 
-from port_runner_sandbox import Stack
+from port_runner_sandbox import Sandbox
 from port_runner_sandbox.fake_port import FakePort
 from port_runner_sandbox.kafka import Kafka
 
@@ -18,8 +18,8 @@ def test_exports_lead_a_shell_to_the_stack(tmp_path: Path) -> None:
         bootstrap_servers=[], ca_certificate="", username="", password="", topic="", set_password=lambda *_: None
     )
     with FakePort(client_secret=secret) as port:
-        stack = Stack("http://127.0.0.1:4566", kafka, port, tmp_path)
-        lines = exports(stack, "the-function")
+        sandbox = Sandbox("http://127.0.0.1:4566", kafka, port, tmp_path)
+        lines = exports(sandbox, "the-function")
         url = port.url
     names = ("AWS_ENDPOINT_URL", "PORT_API_URL", "PORT_CLIENT_SECRET", "PORT_RUNNER_FUNCTION", "AWS_PROFILE")
     shown = "".join(f'\nprintf "%s\\n" "${name}"' for name in names)

@@ -8,9 +8,9 @@ import click
 
 from port_runner_cli.clients.function import function_option
 from port_runner_cli.clients.port import PortAccess, port_options
-from port_runner_cli.commands.doctor import aftermath_checks, function_checks, kafka_checks, mapping_checks, port_checks
+from port_runner_cli.commands.doctor import function_checks, kafka_checks, leftover_checks, mapping_checks, port_checks
+from port_runner_cli.commands.doctor.deployment import Check, Deployment, PartMissing
 from port_runner_cli.commands.doctor.finding import Finding, State, unknown
-from port_runner_cli.commands.doctor.scene import Check, Missing, Scene
 from port_runner_cli.json_file import read_json
 from port_runner_cli.output import CommandFailed, Output, output_option
 
@@ -53,29 +53,29 @@ CHECKS: dict[str, list[tuple[str, Check]]] = {
         ("lag", kafka_checks.lag),
     ],
     "Left over": [
-        ("failure queue", aftermath_checks.failure_queue),
-        ("errors", aftermath_checks.errors),
+        ("failure queue", leftover_checks.failure_queue),
+        ("errors", leftover_checks.errors),
     ],
 }
 
 MARKS: dict[State, tuple[str, str]] = {"good": ("✓", "green"), "bad": ("✗", "bold red"), "unknown": ("?", "yellow")}
 
 
-def checks_of(scene: Scene) -> Iterator[tuple[str, str, Check]]:
+def checks_of(deployment: Deployment) -> Iterator[tuple[str, str, Check]]:
     """Section, name and function of every check; an action has one of its own."""
     for section, checks in CHECKS.items():
         for name, check in checks:
             yield section, name, check
         if section == "Port":
-            for name, check in port_checks.actions(scene):
+            for name, check in port_checks.actions(deployment):
                 yield section, name, check
 
 
-def examined(check: Check, scene: Scene) -> Finding:
+def examined(check: Check, deployment: Deployment) -> Finding:
     """What the check finds; what it needs and cannot have is no finding of its own."""
     try:
-        return check(scene)
-    except Missing as missing:
+        return check(deployment)
+    except PartMissing as missing:
         return unknown(f"not checked: {missing.message}")
     except CommandFailed as error:
         return unknown(f"not checked: {error.message}")
@@ -113,11 +113,13 @@ def doctor(
     Port is asked with the function's own credentials; with yours where those cannot be read. The exit code is 1 if
     something is bad.
     """
-    scene = Scene(function_name, access, actions, {} if message is None else {str(message): read_json(message)}, topic)
+    deployment = Deployment(
+        function_name, access, actions, {} if message is None else {str(message): read_json(message)}, topic
+    )
     page = Page(output)
-    for section, name, check in checks_of(scene):
+    for section, name, check in checks_of(deployment):
         with output.waiting(f"{section}: {name}"):
-            finding = examined(check, scene)
+            finding = examined(check, deployment)
         page.add(section, name, finding)
     page.end()
     counts = {state: sum(finding.state == state for _, _, finding in page.lines) for state in MARKS}

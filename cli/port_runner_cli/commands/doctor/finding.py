@@ -36,7 +36,7 @@ def unknown(found: str, advice: str = "") -> Finding:
     return Finding("unknown", found, advice)
 
 
-def refused(error: CommandFailed) -> Finding:
+def unreadable(error: CommandFailed) -> Finding:
     """The finding that something cannot be read: bad, unless it is only this person who may not."""
     if isinstance(error, NotCheckable) or is_denied(error):
         return unknown(error.message)

@@ -7,23 +7,23 @@ from contextlib import suppress
 from port_runner import ConfigurationError
 from port_runner.settings import Settings
 from port_runner_cli.clients.aws import asking_aws, aws_client
-from port_runner_cli.commands.doctor.finding import Finding, bad, good, refused, unknown
+from port_runner_cli.commands.doctor.deployment import Deployment, PartMissing
+from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown, unreadable
 from port_runner_cli.commands.doctor.policy import trusts
-from port_runner_cli.commands.doctor.scene import Missing, Scene
 from port_runner_cli.output import CommandFailed
 
 # https://docs.aws.amazon.com/lambda/latest/dg/with-kafka-configure.html
 LONGEST_TIMEOUT_SECONDS = 840
 
 
-def state(scene: Scene) -> Finding:
+def state(deployment: Deployment) -> Finding:
     """There is a function, and it can be invoked."""
-    if error := scene.trouble("function"):
-        return refused(error)
-    configuration = scene.function.configuration
+    if error := deployment.problem_with("function"):
+        return unreadable(error)
+    configuration = deployment.function.configuration
     current, update = configuration.get("State", "Active"), configuration.get("LastUpdateStatus", "Successful")
     reason = configuration.get("StateReason") or configuration.get("LastUpdateStatusReason")
-    said = f"{scene.function.name} is {current}, its last update {update}{f' ({reason})' if reason else ''}"
+    said = f"{deployment.function.name} is {current}, its last update {update}{f' ({reason})' if reason else ''}"
     if "Failed" in (current, update):
         return bad(said, "Correct what it names, and apply Terraform again.")
     if current == "Pending" or update == "InProgress":
@@ -31,18 +31,18 @@ def state(scene: Scene) -> Finding:
     return good(said)
 
 
-def environment(scene: Scene) -> Finding:
+def environment(deployment: Deployment) -> Finding:
     """Its environment is one that the runner takes."""
     try:
-        settings = Settings.from_environment(scene.function.environment)
+        settings = Settings.from_environment(deployment.function.environment)
     except ConfigurationError as error:
         return bad(f"{error}", "Correct the variable in Terraform.")
     return good(f"the runner takes it: Port at {settings.port_api_url}, LOG_LEVEL {settings.log_level}")
 
 
-def timeout(scene: Scene) -> Finding:
+def timeout(deployment: Deployment) -> Finding:
     """It may not take longer than Lambda allows with Kafka."""
-    seconds = scene.function.timeout
+    seconds = deployment.function.timeout
     if seconds > LONGEST_TIMEOUT_SECONDS:
         return bad(
             f"its timeout is {seconds} s, and with Kafka Lambda allows {LONGEST_TIMEOUT_SECONDS} s",
@@ -51,17 +51,17 @@ def timeout(scene: Scene) -> Finding:
     return good(f"{seconds} s")
 
 
-def concurrency(scene: Scene) -> Finding:
+def concurrency(deployment: Deployment) -> Finding:
     """It may run at all."""
-    reserved = scene.function.content.get("Concurrency", {}).get("ReservedConcurrentExecutions")
+    reserved = deployment.function.content.get("Concurrency", {}).get("ReservedConcurrentExecutions")
     if reserved == 0:
         return bad("none is reserved, so it is never invoked", "Set reserved_concurrent_executions to 1, or to none.")
     return good("none is reserved for it" if reserved is None else f"{reserved} reserved")
 
 
-def layers(scene: Scene) -> Finding:
+def layers(deployment: Deployment) -> Finding:
     """Its layers are there, and of its runtime and architecture."""
-    configuration = scene.function.configuration
+    configuration = deployment.function.configuration
     wanted = {
         "CompatibleRuntimes": configuration.get("Runtime"),
         "CompatibleArchitectures": (configuration.get("Architectures") or ["x86_64"])[0],
@@ -72,7 +72,7 @@ def layers(scene: Scene) -> Finding:
             "it has none: the packages that the runner needs must be in the function's own zip",
             "`make package` builds a layer with them, and Terraform adds it.",
         )
-    client = aws_client("lambda", scene.function.arn)
+    client = aws_client("lambda", deployment.function.arn)
     for arn in arns:
         with asking_aws(f"The layer {arn} cannot be read"):
             layer = client.get_layer_version_by_arn(Arn=arn)
@@ -88,26 +88,26 @@ def layers(scene: Scene) -> Finding:
 # The role
 
 
-def trust(scene: Scene) -> Finding:
+def trust(deployment: Deployment) -> Finding:
     """Lambda may take the role."""
-    if error := scene.trouble("role"):
-        return refused(error)
-    if trusts(scene.role.trust, "lambda.amazonaws.com"):
-        return good(f"Lambda may take the role {scene.role.name}")
+    if error := deployment.problem_with("role"):
+        return unreadable(error)
+    if trusts(deployment.role.trust, "lambda.amazonaws.com"):
+        return good(f"Lambda may take the role {deployment.role.name}")
     return bad(
-        f"the trust policy of {scene.role.name} does not let Lambda take the role",
+        f"the trust policy of {deployment.role.name} does not let Lambda take the role",
         "Allow sts:AssumeRole to the service lambda.amazonaws.com.",
     )
 
 
-def may_read_secrets(scene: Scene) -> Finding:
+def may_read_secrets(deployment: Deployment) -> Finding:
     """The role may read each secret that the function or its mapping names, and use its key."""
-    arns = [value for name, value in scene.function.environment.items() if name.endswith("_SECRET_ARN") and value]
-    with suppress(Missing):
-        arns += scene.mapping.access.values()
+    arns = [value for name, value in deployment.function.environment.items() if name.endswith("_SECRET_ARN") and value]
+    with suppress(PartMissing):
+        arns += deployment.mapping.access.values()
     wanted = [("secretsmanager:GetSecretValue", arn) for arn in arns if ":secret:" in arn]
     keys = [("kms:Decrypt", key) for _, arn in wanted if (key := _key_of(arn)) is not None]
-    return _may(scene, [*wanted, *keys], "read its secrets")
+    return _may(deployment, [*wanted, *keys], "read its secrets")
 
 
 def _key_of(secret: str) -> str | None:
@@ -123,38 +123,38 @@ def _key_of(secret: str) -> str | None:
     return key if ":key/" in key else None
 
 
-def may_keep_failures(scene: Scene) -> Finding:
+def may_keep_failures(deployment: Deployment) -> Finding:
     """The role may send to the failure queue."""
-    url = scene.function.environment.get("FAILURE_QUEUE_URL")
+    url = deployment.function.environment.get("FAILURE_QUEUE_URL")
     if not url:
         return unknown("the function has no failure queue", "Set create_failure_queue = true in Terraform.")
     with asking_aws(f"The queue {url} cannot be read"):
         found = aws_client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    return _may(scene, [("sqs:SendMessage", found["Attributes"]["QueueArn"])], "send to the failure queue")
+    return _may(deployment, [("sqs:SendMessage", found["Attributes"]["QueueArn"])], "send to the failure queue")
 
 
-def may_log(scene: Scene) -> Finding:
+def may_log(deployment: Deployment) -> Finding:
     """The role may write the log."""
-    partition, region, account = (scene.function.arn.split(":")[index] for index in (1, 3, 4))
-    group = f"arn:{partition}:logs:{region}:{account}:log-group:{scene.function.log_group}:log-stream:s"
-    return _may(scene, [("logs:CreateLogStream", group), ("logs:PutLogEvents", group)], "write its log")
+    partition, region, account = (deployment.function.arn.split(":")[index] for index in (1, 3, 4))
+    group = f"arn:{partition}:logs:{region}:{account}:log-group:{deployment.function.log_group}:log-stream:s"
+    return _may(deployment, [("logs:CreateLogStream", group), ("logs:PutLogEvents", group)], "write its log")
 
 
-def _may(scene: Scene, wanted: list[tuple[str, str]], what: str) -> Finding:
-    problems = dict(_problems(scene, wanted))
+def _may(deployment: Deployment, wanted: list[tuple[str, str]], what: str) -> Finding:
+    problems = dict(_problems(deployment, wanted))
     if any(problem != "depends" for problem in problems.values()):
         listed = "; ".join(f"{problem}: {each}" for each, problem in problems.items())
         return bad(
-            f"{scene.role.name} may not {what}: {listed}",
+            f"{deployment.role.name} may not {what}: {listed}",
             "With a role of your own, give it the policy of the output lambda_role_policy_json; else apply Terraform.",
         )
     if problems:
-        return unknown(f"a condition in the policies of {scene.role.name} decides about: {', '.join(problems)}")
-    return good(f"{scene.role.name} may {what}")
+        return unknown(f"a condition in the policies of {deployment.role.name} decides about: {', '.join(problems)}")
+    return good(f"{deployment.role.name} may {what}")
 
 
-def _problems(scene: Scene, wanted: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _problems(deployment: Deployment, wanted: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for action, resource in wanted:
-        verdict = scene.role.policies.verdict(action, resource)
+        verdict = deployment.role.policies.verdict(action, resource)
         if verdict != "allowed":
             yield f"{action} on {resource}", verdict

@@ -10,11 +10,11 @@ from port_runner_cli.clients.kafka import (
     KafkaFailed,
     KafkaMapping,
     SecretUnfit,
-    consumer_of,
+    open_consumer,
     read_records,
 )
-from port_runner_cli.commands.doctor.finding import Finding, bad, good, refused, unknown
-from port_runner_cli.commands.doctor.scene import Scene
+from port_runner_cli.commands.doctor.deployment import Deployment
+from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown, unreadable
 from port_runner_cli.output import COMMAND
 
 CONNECT_SECONDS = 5.0
@@ -25,47 +25,47 @@ THEN_STORE = f"`{COMMAND} kafka-secret --store ARN` writes the user's secret as 
 NO_CONNECTION = ("_SSL", "_RESOLVE", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT")
 
 
-def secrets(scene: Scene) -> Finding:
+def secrets(deployment: Deployment) -> Finding:
     """The secrets of the mapping hold what Lambda looks for in them, and are in its region."""
-    region = scene.function.arn.split(":")[3]
-    for arn in scene.mapping.access.values():
+    region = deployment.function.arn.split(":")[3]
+    for arn in deployment.mapping.access.values():
         if arn.startswith("arn:") and arn.split(":")[3] != region:
             return bad(
                 f"the secret {arn} is not in the function's region, {region}",
                 f"Replicate the secret to {region}, and name that one to Terraform.",
             )
     for name in ("user", "authority"):
-        if error := scene.trouble(name):
-            return bad(error.message, THEN_STORE) if isinstance(error, SecretUnfit) else refused(error)
-    user = scene.user.get("username")
+        if error := deployment.problem_with(name):
+            return bad(error.message, THEN_STORE) if isinstance(error, SecretUnfit) else unreadable(error)
+    user = deployment.user.get("username")
     return good(f"Lambda logs in as {user}" if user else "Lambda does not log in: the mapping names no credentials")
 
 
-def _brokers(scene: Scene) -> list[tuple[str, int]]:
-    return [(host, int(port)) for host, _, port in (broker.rpartition(":") for broker in scene.mapping.brokers)]
+def _brokers(deployment: Deployment) -> list[tuple[str, int]]:
+    return [(host, int(port)) for host, _, port in (broker.rpartition(":") for broker in deployment.mapping.brokers)]
 
 
 def _listed(problems: list[tuple[str, str]]) -> str:
     return "; ".join(f"{broker}: {problem}" for broker, problem in problems)
 
 
-def names(scene: Scene) -> Finding:
+def names(deployment: Deployment) -> Finding:
     """The brokers' names resolve."""
     problems = []
-    for host, port in _brokers(scene):
+    for host, port in _brokers(deployment):
         try:
             socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             problems.append((host, error.strerror or str(error)))
     if problems:
         return bad(_listed(problems), f"Correct kafka_bootstrap_servers; `{COMMAND} kafka-secret` fetches them.")
-    return good(f"{', '.join(scene.mapping.brokers)} resolve")
+    return good(f"{', '.join(deployment.mapping.brokers)} resolve")
 
 
-def ports(scene: Scene) -> Finding:
+def ports(deployment: Deployment) -> Finding:
     """The brokers accept connections."""
     problems, unresolved = [], False
-    for host, port in _brokers(scene):
+    for host, port in _brokers(deployment):
         try:
             socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
         except socket.gaierror:
@@ -80,13 +80,13 @@ def ports(scene: Scene) -> Finding:
     return unknown("without an address there is no port") if unresolved else good("they accept connections")
 
 
-def tls(scene: Scene) -> Finding:
+def tls(deployment: Deployment) -> Finding:
     """The brokers speak TLS, with a certificate that Lambda would trust."""
-    context = ssl.create_default_context(cadata=scene.authority)
+    context = ssl.create_default_context(cadata=deployment.authority)
     # Stricter than Kafka's clients are.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     problems, unreachable = [], False
-    for host, port in _brokers(scene):
+    for host, port in _brokers(deployment):
         try:
             connection = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
         except OSError:
@@ -102,7 +102,7 @@ def tls(scene: Scene) -> Finding:
         )
     if unreachable:
         return unknown("there is no connection")
-    return good(f"their certificates are trusted{', by the authority of the secret' if scene.authority else ''}")
+    return good(f"their certificates are trusted{', by the authority of the secret' if deployment.authority else ''}")
 
 
 def _handshake(context: ssl.SSLContext, connection: socket.socket, host: str) -> str | None:
@@ -117,40 +117,40 @@ def _handshake(context: ssl.SSLContext, connection: socket.socket, host: str) ->
     return None
 
 
-def login(scene: Scene) -> Finding:
+def login(deployment: Deployment) -> Finding:
     """Kafka takes the username and the password."""
-    error = scene.trouble("topics")
+    error = deployment.problem_with("topics")
     if error is None:
-        return good(f"Kafka takes the password of {scene.user.get('username') or 'nobody'}")
+        return good(f"Kafka takes the password of {deployment.user.get('username') or 'nobody'}")
     if not isinstance(error, KafkaFailed):
-        return refused(error)
+        return unreadable(error)
     if error.code in NO_CONNECTION:
         return unknown("there is no connection to log in over")
     return bad(error.message, f"After a rotation in Port: {THEN_STORE}")
 
 
-def topic(scene: Scene) -> Finding:
+def topic(deployment: Deployment) -> Finding:
     """The topic exists, and the user may see it."""
-    name = scene.mapping.topic
-    if name in scene.topics:
-        return good(f"{name} has {scene.topics[name]} partition{'s' if scene.topics[name] > 1 else ''}")
-    seen = ", ".join(sorted(scene.topics)) or "none"
+    name = deployment.mapping.topic
+    if name in deployment.topics:
+        return good(f"{name} has {deployment.topics[name]} partition{'s' if deployment.topics[name] > 1 else ''}")
+    seen = ", ".join(sorted(deployment.topics)) or "none"
     return bad(
         f"the user sees no topic {name}; those that it sees: {seen}",
         "Check kafka_topic and port_org_id; Port makes the topics at its end.",
     )
 
 
-def group(scene: Scene) -> Finding:
+def group(deployment: Deployment) -> Finding:
     """The user may read the topic in the group."""
     from confluent_kafka import TopicPartition
 
-    mapping = scene.mapping
-    if mapping.topic not in scene.topics:
+    mapping = deployment.mapping
+    if mapping.topic not in deployment.topics:
         return unknown("there is no topic to read")
     place = TopicPartition(mapping.topic, 0)
     try:
-        with consumer_of(mapping) as consumer:
+        with open_consumer(mapping) as consumer:
             consumer.committed([place], timeout=TIMEOUT_SECONDS)
             consumer.get_watermark_offsets(place, timeout=TIMEOUT_SECONDS)
     except KafkaFailed as error:
@@ -158,12 +158,12 @@ def group(scene: Scene) -> Finding:
     return good(f"the user may read in {mapping.group}")
 
 
-def members(scene: Scene) -> Finding:
+def members(deployment: Deployment) -> Finding:
     """Lambda reads in the group, and nobody else does."""
     from confluent_kafka import ConsumerGroupState, KafkaException
     from confluent_kafka.admin import AdminClient
 
-    mapping, partitions = scene.mapping, scene.topics.get(scene.mapping.topic, 1)
+    mapping, partitions = deployment.mapping, deployment.topics.get(deployment.mapping.topic, 1)
     client = AdminClient(mapping.client_settings())
     try:
         [answer] = client.describe_consumer_groups([mapping.group], request_timeout=TIMEOUT_SECONDS).values()
@@ -184,14 +184,14 @@ def members(scene: Scene) -> Finding:
     return good(f"{mapping.group} is being read{f' by {readers}' if readers else ''}")
 
 
-def lag(scene: Scene) -> Finding:
+def lag(deployment: Deployment) -> Finding:
     """What is in the topic has been read, or is being read."""
     from confluent_kafka import TopicPartition
 
-    mapping, partitions = scene.mapping, scene.topics.get(scene.mapping.topic, 0)
+    mapping, partitions = deployment.mapping, deployment.topics.get(deployment.mapping.topic, 0)
     from_start = mapping.content.get("StartingPosition") == "TRIM_HORIZON"
     waiting: dict[int, tuple[int, int]] = {}
-    with consumer_of(mapping) as consumer:
+    with open_consumer(mapping) as consumer:
         places = [TopicPartition(mapping.topic, number) for number in range(partitions)]
         for place in consumer.committed(places, timeout=TIMEOUT_SECONDS):
             first, end = consumer.get_watermark_offsets(place, timeout=TIMEOUT_SECONDS)
@@ -208,7 +208,7 @@ def lag(scene: Scene) -> Finding:
         return good("no record waits")
     age = max(_age(mapping, partition, offset) for partition, (offset, _) in waiting.items())
     found = f"{count} record{'s wait' if count > 1 else ' waits'}, the oldest for {_length(age)}"
-    if age <= scene.function.timeout + PATIENCE_SECONDS:
+    if age <= deployment.function.timeout + PATIENCE_SECONDS:
         return good(found)
     return bad(
         found, "The function fails again and again, or the mapping does not poll: see above, and its errors below."

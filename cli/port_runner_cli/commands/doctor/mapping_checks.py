@@ -1,9 +1,9 @@
 """The event source mapping: whether it polls, and what it lets pass."""
 
 from port_runner_cli.clients.aws import asking_aws, aws_client
-from port_runner_cli.commands.doctor.finding import Finding, bad, good, refused, unknown
+from port_runner_cli.commands.doctor.deployment import Deployment
+from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown, unreadable
 from port_runner_cli.commands.doctor.pattern import passes
-from port_runner_cli.commands.doctor.scene import Scene
 from port_runner_cli.output import COMMAND
 
 GOOD_RESULTS = ("OK", "No records processed")
@@ -21,18 +21,18 @@ RESULT_ADVICE = {
 }
 
 
-def mapping(scene: Scene) -> Finding:
+def mapping(deployment: Deployment) -> Finding:
     """There is a mapping."""
-    if error := scene.trouble("mapping"):
-        return refused(error)
-    others = [each.topic for each in scene.mappings if each is not scene.mapping]
+    if error := deployment.problem_with("mapping"):
+        return unreadable(error)
+    others = [each.topic for each in deployment.mappings if each is not deployment.mapping]
     beside = f"; there are others, for {', '.join(others)}: examine them with --topic" if others else ""
-    return good(f"{scene.mapping.uuid} reads {scene.mapping.topic}{beside}")
+    return good(f"{deployment.mapping.uuid} reads {deployment.mapping.topic}{beside}")
 
 
-def state(scene: Scene) -> Finding:
+def state(deployment: Deployment) -> Finding:
     """It is enabled."""
-    content = scene.mapping.content
+    content = deployment.mapping.content
     current, reason = content.get("State"), content.get("StateTransitionReason")
     said = f"it is {current}{f' ({reason})' if reason else ''}"
     if current == "Enabled":
@@ -42,22 +42,22 @@ def state(scene: Scene) -> Finding:
     return bad(said, "Set event_source_mapping_enabled = true in Terraform.")
 
 
-def result(scene: Scene) -> Finding:
+def result(deployment: Deployment) -> Finding:
     """Its last batch went well."""
-    said = scene.mapping.content.get("LastProcessingResult") or GOOD_RESULTS[1]
+    said = deployment.mapping.content.get("LastProcessingResult") or GOOD_RESULTS[1]
     if said in GOOD_RESULTS:
         return good(f"it says of its last batch: {said}")
     advice = next((advice for words, advice in RESULT_ADVICE.items() if words in said), "")
     return bad(f"it says: {said}", advice)
 
 
-def alone(scene: Scene) -> Finding:
+def alone(deployment: Deployment) -> Finding:
     """No other mapping reads the topic in its group, and takes part of the records."""
-    client = aws_client("lambda", scene.function.arn)
+    client = aws_client("lambda", deployment.function.arn)
     with asking_aws("The event source mappings cannot be listed"):
         pages = client.get_paginator("list_event_source_mappings").paginate()
         found = [each for page in pages for each in page["EventSourceMappings"]]
-    mine = scene.mapping
+    mine = deployment.mapping
     others = [
         each["FunctionArn"].rpartition(":")[2]
         for each in found
@@ -73,12 +73,14 @@ def alone(scene: Scene) -> Finding:
     return good(f"no other mapping of this account and region reads in {mine.group}")
 
 
-def filters(scene: Scene) -> Finding:
+def filters(deployment: Deployment) -> Finding:
     """Its filter lets the messages of the actions pass."""
-    patterns = [each["Pattern"] for each in scene.mapping.content.get("FilterCriteria", {}).get("Filters", [])]
+    patterns = [each["Pattern"] for each in deployment.mapping.content.get("FilterCriteria", {}).get("Filters", [])]
     if not patterns:
         return good("it has no filter")
-    samples = scene.recorded or {name: scene.sample(action) for name, action in scene.defined_actions.items()}
+    samples = deployment.recorded or {
+        name: deployment.sample(action) for name, action in deployment.defined_actions.items()
+    }
     if not samples:
         return unknown("there is no message to try its filter with", "Name a recorded one with --message.")
     if held := [name for name, message in samples.items() if not passes(patterns, message)]:
@@ -90,10 +92,10 @@ def filters(scene: Scene) -> Finding:
     return good(f"its filter lets pass what it should: {', '.join(samples)}")
 
 
-def partial_responses(scene: Scene) -> Finding:
+def partial_responses(deployment: Deployment) -> Finding:
     """The function returns single failures only to a mapping that reads them: to another they would be lost."""
-    takes = "ReportBatchItemFailures" in scene.mapping.content.get("FunctionResponseTypes", [])
-    gives = scene.function.environment.get("REPORT_BATCH_ITEM_FAILURES", "").strip().lower() == "true"
+    takes = "ReportBatchItemFailures" in deployment.mapping.content.get("FunctionResponseTypes", [])
+    gives = deployment.function.environment.get("REPORT_BATCH_ITEM_FAILURES", "").strip().lower() == "true"
     if gives and not takes:
         return bad(
             "the function returns the records that must come again, and the mapping does not read that: they are lost",

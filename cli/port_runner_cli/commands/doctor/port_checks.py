@@ -11,18 +11,18 @@ from port_runner.kafka import Record
 from port_runner.messages import NotOurs, read_message
 from port_runner.routing import route_for
 from port_runner_cli.clients.function import Json
-from port_runner_cli.commands.doctor.finding import Finding, bad, good, refused, unknown
+from port_runner_cli.commands.doctor.deployment import Check, Deployment
+from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown, unreadable
 from port_runner_cli.commands.doctor.sample import RUN_ID
-from port_runner_cli.commands.doctor.scene import Check, Scene
 from port_runner_cli.output import COMMAND
 
 
-def credentials(scene: Scene) -> Finding:
+def credentials(deployment: Deployment) -> Finding:
     """Port takes the credentials that the function has."""
-    if error := scene.trouble("port"):
-        return refused(error)
-    url = scene.port.connection.url
-    if scene.port.with_own:
+    if error := deployment.problem_with("port"):
+        return unreadable(error)
+    url = deployment.port.connection.url
+    if deployment.port.with_own:
         return good(f"Port at {url} takes the function's credentials")
     return unknown(
         f"Port at {url} takes yours; those of the function cannot be read from here",
@@ -30,11 +30,11 @@ def credentials(scene: Scene) -> Finding:
     )
 
 
-def topic(scene: Scene) -> Finding:
+def topic(deployment: Deployment) -> Finding:
     """The topic is that of the organization: Port publishes to no other."""
-    if error := scene.trouble("organization_id"):
-        return refused(error)
-    organization, name = scene.organization_id, scene.mapping.topic
+    if error := deployment.problem_with("organization_id"):
+        return unreadable(error)
+    organization, name = deployment.organization_id, deployment.mapping.topic
     if name in (f"{organization}.runs", f"{organization}.change.log"):
         return good(f"{name} is a topic of the organization {organization}")
     return bad(
@@ -43,12 +43,12 @@ def topic(scene: Scene) -> Finding:
     )
 
 
-def group(scene: Scene) -> Finding:
+def group(deployment: Deployment) -> Finding:
     """Port's brokers allow groups that begin with the organization's id, and the username."""
-    organization, name = scene.organization_id, scene.mapping.group
+    organization, name = deployment.organization_id, deployment.mapping.group
     if name.startswith(f"{organization}."):
         return good(f"{name} begins with the organization's id")
-    if not scene.trouble("user") and name == scene.user.get("username"):
+    if not deployment.problem_with("user") and name == deployment.user.get("username"):
         return good(f"{name} is the username of the organization {organization}")
     return bad(
         f"the consumer group is {name}, and Port allows {organization}.ANYTHING and the username only",
@@ -56,24 +56,24 @@ def group(scene: Scene) -> Finding:
     )
 
 
-def actions(scene: Scene) -> Iterator[tuple[str, Check]]:
+def actions(deployment: Deployment) -> Iterator[tuple[str, Check]]:
     """A check for each action."""
-    if scene.trouble("action_names"):
+    if deployment.problem_with("action_names"):
         yield "actions", handlers
         return
-    for name in scene.action_names:
+    for name in deployment.action_names:
         yield name, partial(action, name=name)
 
 
-def handlers(scene: Scene) -> Finding:
+def handlers(deployment: Deployment) -> Finding:
     """The handlers here can be read: they say which actions there are to be."""
-    error = scene.trouble("runner")
+    error = deployment.problem_with("runner")
     return bad(error.message, "Or name the actions with --action.") if error else good("they can be imported")
 
 
-def action(scene: Scene, name: str) -> Finding:
+def action(deployment: Deployment, name: str) -> Finding:
     """The action is there, is invoked over Kafka, and its messages are ones that a handler here takes."""
-    definition = scene.defined_actions.get(name)
+    definition = deployment.defined_actions.get(name)
     if definition is None:
         return bad(
             f"Port has no action {name}",
@@ -85,15 +85,15 @@ def action(scene: Scene, name: str) -> Finding:
             f"it is invoked by {method.get('type')}",
             f"Take the invocationMethod that `{COMMAND} action-json {name}` prints.",
         )
-    return _message(scene, definition)
+    return _message(deployment, definition)
 
 
-def _message(scene: Scene, definition: Json) -> Finding:
+def _message(deployment: Deployment, definition: Json) -> Finding:
     advice = f"Take the payload that `{COMMAND} action-json {definition['identifier']}` prints."
     if not definition["invocationMethod"].get("payload"):
         return unknown("it has no payload, and what Port publishes then is not documented", advice)
     try:
-        read = read_message(record_of(scene.sample(definition)), scene.runner.message_paths)
+        read = read_message(as_record(deployment.sample(definition)), deployment.runner.message_paths)
     except MessageError as error:
         return bad(f"of its messages {error.reason}, so its runs are never started and never end", advice)
     if isinstance(read, NotOurs):
@@ -103,12 +103,12 @@ def _message(scene: Scene, definition: Json) -> Finding:
     trigger = definition.get("trigger") or {}
     action = read.action or str(definition["identifier"])
     blueprint = read.blueprint or trigger.get("blueprintIdentifier")
-    if route_for(scene.runner.routes, action, read.operation, blueprint) is None:
+    if route_for(deployment.runner.routes, action, read.operation, blueprint) is None:
         return bad("no handler here takes its runs", f"`{COMMAND} check {definition['identifier']}` says why.")
     return good("it is invoked over Kafka, and its messages name their run")
 
 
-def record_of(message: Any) -> Record:
+def as_record(message: Any) -> Record:
     """A message as a record of Kafka."""
     value = base64.b64encode(json.dumps(message).encode()).decode()
     return Record("runs", 0, 0, "runs-0", content={"value": value})

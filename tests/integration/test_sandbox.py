@@ -1,4 +1,4 @@
-"""The local stack behaves as Lambda, its Kafka event source and Port's brokers do."""
+"""The sandbox behaves as Lambda, its Kafka event source and Port's brokers do."""
 
 import base64
 import io
@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from port_runner_sandbox import NoLocalStack, ProcessFailed, Stack, local_stack
+from port_runner_sandbox import NoSandbox, ProcessFailed, Sandbox, start_sandbox
 from port_runner_sandbox.certificates import make_certificates
 from port_runner_sandbox.processes import Process, free_port
 
-ROLE = "arn:aws:iam::000000000000:role/local-stack-tests"
+ROLE = "arn:aws:iam::000000000000:role/sandbox-tests"
 
 # Writes down every event it gets, by topic, then does what the topic's instructions say.
 RECORDER = """
@@ -64,8 +64,8 @@ def until[T](found: Callable[[], T], *, seconds: float = 15) -> T:
     return result
 
 
-def create_function(stack: Stack, name: str, code: str, **options: Any) -> str:
-    functions = stack.aws("lambda")
+def create_function(sandbox: Sandbox, name: str, code: str, **options: Any) -> str:
+    functions = sandbox.aws("lambda")
     functions.create_function(
         **{
             "FunctionName": name,
@@ -81,9 +81,9 @@ def create_function(stack: Stack, name: str, code: str, **options: Any) -> str:
     return name
 
 
-def create_secret(stack: Stack, content: dict[str, str]) -> str:
-    secret = stack.aws("secretsmanager").create_secret(
-        Name=f"local-stack-tests-{uuid.uuid4()}", SecretString=json.dumps(content)
+def create_secret(sandbox: Sandbox, content: dict[str, str]) -> str:
+    secret = sandbox.aws("secretsmanager").create_secret(
+        Name=f"sandbox-tests-{uuid.uuid4()}", SecretString=json.dumps(content)
     )
     arn: str = secret["ARN"]
     return arn
@@ -107,21 +107,21 @@ class Common:
 class Mapping:
     """A topic with its event source mapping, and what became of the topic's records."""
 
-    stack: Stack
+    sandbox: Sandbox
     common: Common
     topic: str
     options: dict[str, Any]
     uuid: str = ""
 
     def create(self) -> None:
-        created = self.stack.aws("lambda").create_event_source_mapping(
+        created = self.sandbox.aws("lambda").create_event_source_mapping(
             **{
                 "FunctionName": self.common.function,
                 "Topics": [self.topic],
                 "BatchSize": 1,
                 "StartingPosition": "TRIM_HORIZON",
                 "SelfManagedEventSource": {
-                    "Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": self.stack.kafka.bootstrap_servers}
+                    "Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": self.sandbox.kafka.bootstrap_servers}
                 },
                 "SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": self.topic},
                 "SourceAccessConfigurations": [
@@ -134,19 +134,19 @@ class Mapping:
         self.uuid = created["UUID"]
 
     def delete(self) -> None:
-        functions = self.stack.aws("lambda")
+        functions = self.sandbox.aws("lambda")
         functions.delete_event_source_mapping(UUID=self.uuid)
         mappings = functions.get_paginator("list_event_source_mappings")
         until(lambda: self.uuid not in {m["UUID"] for p in mappings.paginate() for m in p["EventSourceMappings"]})
         self.uuid = ""
 
     def set_enabled(self, enabled: bool) -> None:
-        functions = self.stack.aws("lambda")
+        functions = self.sandbox.aws("lambda")
         functions.update_event_source_mapping(UUID=self.uuid, Enabled=enabled)
         until(lambda: self.state()["State"] == ("Enabled" if enabled else "Disabled"))
 
     def state(self) -> dict[str, Any]:
-        state: dict[str, Any] = self.stack.aws("lambda").get_event_source_mapping(UUID=self.uuid)
+        state: dict[str, Any] = self.sandbox.aws("lambda").get_event_source_mapping(UUID=self.uuid)
         return state
 
     def result(self) -> str:
@@ -156,10 +156,10 @@ class Mapping:
     def produce(self, *values: str | bytes | None, **options: Any) -> None:
         for value in values:
             content = value.encode() if isinstance(value, str) else value
-            self.stack.kafka.produce(content, topic=self.topic, **options)
+            self.sandbox.kafka.produce(content, topic=self.topic, **options)
 
     def committed(self, partitions: int = 1) -> list[int | None]:
-        return self.stack.kafka.committed(self.topic, self.topic, partitions)
+        return self.sandbox.kafka.committed(self.topic, self.topic, partitions)
 
     def instruct(self, code: str) -> None:
         instructions = self.common.folder / f"{self.topic}.py"
@@ -180,33 +180,33 @@ class Mapping:
 
 
 @pytest.fixture(scope="module")
-def common(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Common]:
+def common(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Common]:
     folder = tmp_path_factory.mktemp("recorder")
     function = create_function(
-        stack, f"recorder-{uuid.uuid4()}", RECORDER, Environment={"Variables": {"FOLDER": str(folder)}}, Timeout=1
+        sandbox, f"recorder-{uuid.uuid4()}", RECORDER, Environment={"Variables": {"FOLDER": str(folder)}}, Timeout=1
     )
-    kafka = stack.kafka
-    login = create_secret(stack, {"username": kafka.username, "password": kafka.password})
-    authority = create_secret(stack, {"certificate": kafka.ca_certificate})
+    kafka = sandbox.kafka
+    login = create_secret(sandbox, {"username": kafka.username, "password": kafka.password})
+    authority = create_secret(sandbox, {"certificate": kafka.ca_certificate})
     yield Common(function, folder, login, authority)
-    stack.aws("lambda").delete_function(FunctionName=function)
+    sandbox.aws("lambda").delete_function(FunctionName=function)
 
 
 @pytest.fixture
-def prepare(stack: Stack, common: Common) -> Iterator[Callable[..., Mapping]]:
+def prepare(sandbox: Sandbox, common: Common) -> Iterator[Callable[..., Mapping]]:
     """Gives a topic of its own, its mapping not created yet; options are of CreateEventSourceMapping."""
     prepared: list[Mapping] = []
 
     def prepare(*, partitions: int = 1, **options: Any) -> Mapping:
-        mapping = Mapping(stack, common, f"topic-{uuid.uuid4()}", options)
-        stack.kafka.create_topic(mapping.topic, partitions)
+        mapping = Mapping(sandbox, common, f"topic-{uuid.uuid4()}", options)
+        sandbox.kafka.create_topic(mapping.topic, partitions)
         prepared.append(mapping)
         return mapping
 
     yield prepare
     for mapping in prepared:
         if mapping.uuid:
-            stack.aws("lambda").delete_event_source_mapping(UUID=mapping.uuid)
+            sandbox.aws("lambda").delete_event_source_mapping(UUID=mapping.uuid)
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_an_event_has_lambdas_shape(prepare: Callable[..., Mapping]) -> None:
     event = until(mapping.events)[0]
 
     assert event["eventSource"] == "SelfManagedKafka"
-    assert event["bootstrapServers"] == ",".join(mapping.stack.kafka.bootstrap_servers)
+    assert event["bootstrapServers"] == ",".join(mapping.sandbox.kafka.bootstrap_servers)
     assert set(event["records"]) == {f"{mapping.topic}-0", f"{mapping.topic}-1"}
     [first], [second] = event["records"][f"{mapping.topic}-0"], event["records"][f"{mapping.topic}-1"]
     assert before - 60_000 < first.pop("timestamp") < before
@@ -288,18 +288,18 @@ def test_a_batch_closes_when_full_or_when_its_window_ends(prepare: Callable[...,
     assert mapping.batches() == [values[:10], values[10:20], values[20:]]
 
 
-def test_no_event_is_larger_than_six_megabytes(prepare: Callable[..., Mapping], stack: Stack) -> None:
+def test_no_event_is_larger_than_six_megabytes(prepare: Callable[..., Mapping], sandbox: Sandbox) -> None:
     """A batch closes before 6 MB; a record that is larger alone goes to the on-failure queue without an attempt."""
-    queue, queue_arn = create_queue(stack)
+    queue, queue_arn = create_queue(sandbox)
     mapping = prepare(BatchSize=10, DestinationConfig={"OnFailure": {"Destination": queue_arn}})
-    producer = Producer(stack.kafka.client_config() | {"message.max.bytes": 10_000_000, "batch.num.messages": 1})
+    producer = Producer(sandbox.kafka.client_config() | {"message.max.bytes": 10_000_000, "batch.num.messages": 1})
     for size in (2_500_000, 2_500_000, 5_000_000, 10):
         producer.produce(mapping.topic, b"x" * size)
     assert producer.flush(10) == 0
     mapping.create()
     until(lambda: mapping.committed() == [4])
     assert [[len(value) for value in batch] for batch in mapping.batches()] == [[2_500_000], [2_500_000], [10]]
-    told = receive(stack, queue)
+    told = receive(sandbox, queue)
     assert told["requestContext"]["condition"] == "MaximumPayloadSizeExceeded"
     assert told["responseContext"] is None
     assert told["KafkaBatchInfo"]["recordsInfo"][f"{mapping.topic}-0"]["firstRecordOffset"] == "2"
@@ -381,22 +381,24 @@ def test_an_answer_counts_only_where_the_mapping_asks_for_it(mapped: Callable[..
     assert mapping.batches() == [["a"]]
 
 
-def create_queue(stack: Stack) -> tuple[str, str]:
-    queues = stack.aws("sqs")
+def create_queue(sandbox: Sandbox) -> tuple[str, str]:
+    queues = sandbox.aws("sqs")
     url = queues.create_queue(QueueName=f"on-failure-{uuid.uuid4()}")["QueueUrl"]
     attributes = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     return url, attributes["Attributes"]["QueueArn"]
 
 
-def receive(stack: Stack, queue: str) -> dict[str, Any]:
-    [message] = until(lambda: stack.aws("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages"))
+def receive(sandbox: Sandbox, queue: str) -> dict[str, Any]:
+    [message] = until(lambda: sandbox.aws("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages"))
     told: dict[str, Any] = json.loads(message["Body"])
     return told
 
 
-def test_a_batch_that_is_given_up_goes_to_the_on_failure_queue(mapped: Callable[..., Mapping], stack: Stack) -> None:
+def test_a_batch_that_is_given_up_goes_to_the_on_failure_queue(
+    mapped: Callable[..., Mapping], sandbox: Sandbox
+) -> None:
     """After MaximumRetryAttempts retries the queue is told where the records are, and the next ones are delivered."""
-    queue, queue_arn = create_queue(stack)
+    queue, queue_arn = create_queue(sandbox)
     mapping = mapped(
         BatchSize=2,
         MaximumBatchingWindowInSeconds=5,
@@ -405,7 +407,7 @@ def test_a_batch_that_is_given_up_goes_to_the_on_failure_queue(mapped: Callable[
     )
     mapping.instruct("assert 0 not in offsets")
     mapping.produce("a", "b", "c", "d")
-    told = receive(stack, queue)
+    told = receive(sandbox, queue)
     until(lambda: mapping.committed() == [4])
     assert mapping.batches() == [["a", "b"], ["a", "b"], ["c", "d"]]
 
@@ -427,13 +429,15 @@ def test_a_batch_that_is_given_up_goes_to_the_on_failure_queue(mapped: Callable[
     assert records["firstRecordTimestamp"] <= records["lastRecordTimestamp"] <= told["timestamp"]
 
 
-def test_endless_retries_end_where_there_is_an_on_failure_queue(mapped: Callable[..., Mapping], stack: Stack) -> None:
+def test_endless_retries_end_where_there_is_an_on_failure_queue(
+    mapped: Callable[..., Mapping], sandbox: Sandbox
+) -> None:
     """Infinite retries with an on-failure destination are ten retries."""
-    queue, queue_arn = create_queue(stack)
+    queue, queue_arn = create_queue(sandbox)
     mapping = mapped(DestinationConfig={"OnFailure": {"Destination": queue_arn}})
     mapping.instruct('raise RuntimeError("as told")')
     mapping.produce("a")
-    assert receive(stack, queue)["requestContext"]["approximateInvokeCount"] == 11
+    assert receive(sandbox, queue)["requestContext"]["approximateInvokeCount"] == 11
     assert len(mapping.batches()) == 11
     until(lambda: mapping.committed() == [1])
 
@@ -449,20 +453,20 @@ def test_a_failing_batch_is_split_where_the_mapping_says_so(mapped: Callable[...
     assert mapping.batches() == [["a", "bad", "c", "d"], ["a", "bad"], ["a"], ["bad"], ["bad"], ["c", "d"]]
 
 
-def test_records_that_are_too_old_are_given_up(prepare: Callable[..., Mapping], stack: Stack) -> None:
+def test_records_that_are_too_old_are_given_up(prepare: Callable[..., Mapping], sandbox: Sandbox) -> None:
     """A record older than MaximumRecordAgeInSeconds is not delivered; the queue is told."""
-    queue, queue_arn = create_queue(stack)
+    queue, queue_arn = create_queue(sandbox)
     mapping = prepare(
         BatchSize=10, MaximumRecordAgeInSeconds=60, DestinationConfig={"OnFailure": {"Destination": queue_arn}}
     )
-    producer = Producer(stack.kafka.client_config())
+    producer = Producer(sandbox.kafka.client_config())
     producer.produce(mapping.topic, b"old", timestamp=int(time.time() * 1000) - 61_000)
     assert producer.flush(10) == 0
     mapping.produce("new")
     mapping.create()
     until(lambda: mapping.committed() == [2])
     assert mapping.batches() == [["new"]]
-    assert receive(stack, queue)["KafkaBatchInfo"]["recordsInfo"][f"{mapping.topic}-0"]["lastRecordOffset"] == "0"
+    assert receive(sandbox, queue)["KafkaBatchInfo"]["recordsInfo"][f"{mapping.topic}-0"]["lastRecordOffset"] == "0"
 
 
 def test_a_mapping_resumes_where_its_group_stands(mapped: Callable[..., Mapping]) -> None:
@@ -503,7 +507,7 @@ def test_a_new_group_starts_at_the_starting_position(prepare: Callable[..., Mapp
         number += 1
         latest.produce(f"after {number}")
         time.sleep(0.2)
-    kafka = latest.stack.kafka
+    kafka = latest.sandbox.kafka
     kafka.change_password(kafka.password)
     until(lambda: latest.result().startswith("PROBLEM: Connection error"))
     failed = latest.batches()
@@ -516,22 +520,22 @@ def test_a_new_group_starts_at_the_starting_position(prepare: Callable[..., Mapp
 
 
 def wrong_password(mapping: Mapping) -> tuple[str, str]:
-    username = mapping.stack.kafka.username
-    return "SASL_SCRAM_512_AUTH", create_secret(mapping.stack, {"username": username, "password": "wrong-password"})
+    username = mapping.sandbox.kafka.username
+    return "SASL_SCRAM_512_AUTH", create_secret(mapping.sandbox, {"username": username, "password": "wrong-password"})
 
 
 def unknown_authority(mapping: Mapping) -> tuple[str, str]:
     other = make_certificates(mapping.common.folder / "other-authority").authority
-    return "SERVER_ROOT_CA_CERTIFICATE", create_secret(mapping.stack, {"certificate": other})
+    return "SERVER_ROOT_CA_CERTIFICATE", create_secret(mapping.sandbox, {"certificate": other})
 
 
 def no_certificate(mapping: Mapping) -> tuple[str, str]:
-    return "SERVER_ROOT_CA_CERTIFICATE", create_secret(mapping.stack, {"certificate": "none"})
+    return "SERVER_ROOT_CA_CERTIFICATE", create_secret(mapping.sandbox, {"certificate": "none"})
 
 
 def deleted_secret(mapping: Mapping) -> tuple[str, str]:
-    arn = create_secret(mapping.stack, {"username": "someone", "password": "wrong-password"})
-    mapping.stack.aws("secretsmanager").delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
+    arn = create_secret(mapping.sandbox, {"username": "someone", "password": "wrong-password"})
+    mapping.sandbox.aws("secretsmanager").delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
     return "SASL_SCRAM_512_AUTH", arn
 
 
@@ -541,7 +545,7 @@ def no_topic(mapping: Mapping) -> tuple[str, str]:
 
 
 def secret_without_password(mapping: Mapping) -> tuple[str, str]:
-    return "SASL_SCRAM_512_AUTH", create_secret(mapping.stack, {"user": "someone", "pass": "wrong-password"})
+    return "SASL_SCRAM_512_AUTH", create_secret(mapping.sandbox, {"user": "someone", "pass": "wrong-password"})
 
 
 @pytest.mark.parametrize(
@@ -580,12 +584,12 @@ def test_a_source_that_cannot_be_used_shows_in_the_mapping(
 
 
 def test_a_changed_password_is_noticed_and_a_corrected_secret_taken_up(
-    prepare: Callable[..., Mapping], stack: Stack
+    prepare: Callable[..., Mapping], sandbox: Sandbox
 ) -> None:
     """When the broker's password changes, the mapping fails until its secret is changed too, and loses nothing."""
-    kafka = stack.kafka
+    kafka = sandbox.kafka
     former = kafka.password
-    login = create_secret(stack, {"username": kafka.username, "password": former})
+    login = create_secret(sandbox, {"username": kafka.username, "password": former})
     mapping = prepare()
     mapping.options["SourceAccessConfigurations"] = [
         {"Type": "SASL_SCRAM_512_AUTH", "URI": login},
@@ -600,7 +604,7 @@ def test_a_changed_password_is_noticed_and_a_corrected_secret_taken_up(
         until(lambda: mapping.result().startswith("PROBLEM: SASL authentication failed"))
         assert mapping.batches() == [["a"]]
         secret = json.dumps({"username": kafka.username, "password": kafka.password})
-        stack.aws("secretsmanager").put_secret_value(SecretId=login, SecretString=secret)
+        sandbox.aws("secretsmanager").put_secret_value(SecretId=login, SecretString=secret)
         until(lambda: mapping.committed() == [2])
         assert mapping.result() == "OK"
         assert mapping.batches() == [["a"], ["b"]]
@@ -609,7 +613,7 @@ def test_a_changed_password_is_noticed_and_a_corrected_secret_taken_up(
 
 
 def test_a_function_that_is_killed_or_takes_too_long_gets_its_batch_again(
-    mapped: Callable[..., Mapping], stack: Stack
+    mapped: Callable[..., Mapping], sandbox: Sandbox
 ) -> None:
     """Killed from outside or ended at its timeout, the process is gone and a new one gets the same batch."""
     mapping = mapped()
@@ -623,7 +627,7 @@ def test_a_function_that_is_killed_or_takes_too_long_gets_its_batch_again(
     killed, timed_out, *_, succeeded = mapping.received()  # it may have timed out once more meanwhile
     assert killed["event"] == timed_out["event"] == succeeded["event"]
     assert len({killed["pid"], timed_out["pid"], succeeded["pid"]}) == 3
-    until(lambda: "Task timed out after 1.00 seconds" in log_of(stack, mapping.common.function))
+    until(lambda: "Task timed out after 1.00 seconds" in log_of(sandbox, mapping.common.function))
 
 
 def running(pid: int) -> bool:
@@ -631,12 +635,12 @@ def running(pid: int) -> bool:
     return not state.stdout.startswith("Z") and bool(state.stdout.strip())
 
 
-def log_of(stack: Stack, function: str) -> str:
-    events = stack.aws("logs").filter_log_events(logGroupName=f"/aws/lambda/{function}")["events"]
+def log_of(sandbox: Sandbox, function: str) -> str:
+    events = sandbox.aws("logs").filter_log_events(logGroupName=f"/aws/lambda/{function}")["events"]
     return "".join(event["message"] for event in events)
 
 
-def test_a_function_has_its_layers_its_environment_and_aws(stack: Stack) -> None:
+def test_a_function_has_its_layers_its_environment_and_aws(sandbox: Sandbox) -> None:
     """The last layer's files win; the environment is the function's; boto3 reaches LocalStack as the role."""
     code = """
 import os, boto3, first, both
@@ -651,7 +655,7 @@ def handler(event, context):
         "event": event,
     }
 """
-    functions = stack.aws("lambda")
+    functions = sandbox.aws("lambda")
     layers = [
         functions.publish_layer_version(LayerName=name, Content={"ZipFile": zipped(files)})["LayerVersionArn"]
         for name, files in (
@@ -659,9 +663,9 @@ def handler(event, context):
             ("second", {"python/both.py": "NAME = 'second'"}),
         )
     ]
-    environment = {"SECRET": create_secret(stack, {"some": "thing"}), "OWN": "value"}
+    environment = {"SECRET": create_secret(sandbox, {"some": "thing"}), "OWN": "value"}
     name = create_function(
-        stack, f"layers-{uuid.uuid4()}", code, Layers=layers, Environment={"Variables": environment}, Timeout=30
+        sandbox, f"layers-{uuid.uuid4()}", code, Layers=layers, Environment={"Variables": environment}, Timeout=30
     )
     answer = json.load(functions.invoke(FunctionName=name, Payload=b'{"asked": "this"}')["Payload"])
     assert answer["event"] == {"asked": "this"}
@@ -676,17 +680,17 @@ def handler(event, context):
     assert answer["environment"]["HOME"] != os.environ.get("HOME")
 
 
-def test_a_function_that_cannot_be_imported_says_so(stack: Stack) -> None:
+def test_a_function_that_cannot_be_imported_says_so(sandbox: Sandbox) -> None:
     """An error at import is every invocation's error, and stands in the log."""
-    name = create_function(stack, f"unimportable-{uuid.uuid4()}", "import nowhere")
+    name = create_function(sandbox, f"unimportable-{uuid.uuid4()}", "import nowhere")
     for _ in range(2):
-        answer = stack.aws("lambda").invoke(FunctionName=name)
+        answer = sandbox.aws("lambda").invoke(FunctionName=name)
         assert answer["FunctionError"] == "Unhandled"
         assert json.load(answer["Payload"])["errorType"] == "Runtime.ImportModuleError"
-    until(lambda: "No module named 'nowhere'" in log_of(stack, name))
+    until(lambda: "No module named 'nowhere'" in log_of(sandbox, name))
 
 
-def test_a_function_that_dies_gets_a_new_process(stack: Stack) -> None:
+def test_a_function_that_dies_gets_a_new_process(sandbox: Sandbox) -> None:
     """A process that dies in an invocation fails it; one that dies between two is just replaced."""
     code = """
 import os, signal, sys
@@ -698,10 +702,10 @@ def handler(event, context):
         sys.exit(3)
     return os.getpid()
 """
-    name = create_function(stack, f"dying-{uuid.uuid4()}", code)
+    name = create_function(sandbox, f"dying-{uuid.uuid4()}", code)
 
     def invoke(event: str) -> Any:
-        return json.load(stack.aws("lambda").invoke(FunctionName=name, Payload=json.dumps(event).encode())["Payload"])
+        return json.load(sandbox.aws("lambda").invoke(FunctionName=name, Payload=json.dumps(event).encode())["Payload"])
 
     for event, how in (("kill", "signal: SIGKILL"), ("exit", "exit status 3")):
         answer = invoke(event)
@@ -717,9 +721,9 @@ def handler(event, context):
     assert replaced != pid
 
 
-def test_a_runtime_that_is_not_here_fails_the_function(stack: Stack) -> None:
+def test_a_runtime_that_is_not_here_fails_the_function(sandbox: Sandbox) -> None:
     """A function of another runtime is Failed from the start."""
-    functions = stack.aws("lambda")
+    functions = sandbox.aws("lambda")
     name = f"other-runtime-{uuid.uuid4()}"
     functions.create_function(
         FunctionName=name,
@@ -731,7 +735,7 @@ def test_a_runtime_that_is_not_here_fails_the_function(stack: Stack) -> None:
     until(lambda: functions.get_function(FunctionName=name)["Configuration"]["State"] == "Failed")
 
 
-def test_an_invocation_has_its_own_log_lines(stack: Stack) -> None:
+def test_an_invocation_has_its_own_log_lines(sandbox: Sandbox) -> None:
     """The tail of the log holds what this invocation wrote, and no other; with JSON logging each line is JSON."""
     code = """
 import logging
@@ -739,9 +743,9 @@ import logging
 def handler(event, context):
     logging.getLogger().info("number %s", event["number"])
 """
-    name = create_function(stack, f"logging-{uuid.uuid4()}", code, LoggingConfig={"LogFormat": "JSON"})
+    name = create_function(sandbox, f"logging-{uuid.uuid4()}", code, LoggingConfig={"LogFormat": "JSON"})
     for number in (1, 2):
-        answer = stack.aws("lambda").invoke(
+        answer = sandbox.aws("lambda").invoke(
             FunctionName=name, Payload=json.dumps({"number": number}).encode(), LogType="Tail"
         )
         lines = [json.loads(line) for line in base64.b64decode(answer["LogResult"]).decode().splitlines()]
@@ -752,26 +756,26 @@ def handler(event, context):
         ]
 
 
-def test_a_developers_own_localstack_is_used(stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_developers_own_localstack_is_used(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With AWS_ENDPOINT_URL set no other LocalStack is started, and that one goes on afterwards."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.aws_endpoint_url)
-    with local_stack(tmp_path) as other:
-        assert other.aws_endpoint_url == stack.aws_endpoint_url
+    monkeypatch.setenv("AWS_ENDPOINT_URL", sandbox.aws_endpoint_url)
+    with start_sandbox(tmp_path) as other:
+        assert other.aws_endpoint_url == sandbox.aws_endpoint_url
         assert other.aws("lambda").list_functions()["Functions"]
         assert not (tmp_path / "localstack.log").exists()
-    assert stack.aws("sts").get_caller_identity()
+    assert sandbox.aws("sts").get_caller_identity()
 
 
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "LOCALSTACK_HOST"])
 def test_what_is_no_localstack_is_refused(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
     """Nothing is touched where an endpoint does not answer as a LocalStack: it could be AWS."""
-    monkeypatch.setenv(variable, stack.port.url if variable == "AWS_ENDPOINT_URL" else f"127.0.0.1:{free_port()}")
-    requests = len(stack.port.requests)
-    with pytest.raises(NoLocalStack, match="Start it, or unset the variable"), local_stack(tmp_path):
+    monkeypatch.setenv(variable, sandbox.port.url if variable == "AWS_ENDPOINT_URL" else f"127.0.0.1:{free_port()}")
+    requests = len(sandbox.port.requests)
+    with pytest.raises(NoSandbox, match="Start it, or unset the variable"), start_sandbox(tmp_path):
         pass
-    assert {request.path for request in stack.port.requests[requests:]} <= {"/_localstack/health"}
+    assert {request.path for request in sandbox.port.requests[requests:]} <= {"/_localstack/health"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -799,18 +803,18 @@ def test_a_killed_stack_leaves_no_process(tmp_path: Path) -> None:
     script = """
 import io, sys, time, zipfile
 from pathlib import Path
-from port_runner_sandbox import local_stack
+from port_runner_sandbox import start_sandbox
 
 CODE = "import pathlib, time\\ndef handler(event, context): pathlib.Path(event).touch(), time.sleep(100)"
 
-with local_stack(Path(sys.argv[1])) as stack:
+with start_sandbox(Path(sys.argv[1])) as sandbox:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("app.py", CODE)
-    functions = stack.aws("lambda")
+    functions = sandbox.aws("lambda")
     functions.create_function(
         FunctionName="sleeper", Runtime="python3.13", Handler="app.handler", Timeout=100,
-        Role="arn:aws:iam::000000000000:role/local-stack-tests", Code={"ZipFile": content.getvalue()},
+        Role="arn:aws:iam::000000000000:role/sandbox-tests", Code={"ZipFile": content.getvalue()},
     )
     functions.get_waiter("function_active_v2").wait(FunctionName="sleeper", WaiterConfig={"Delay": 0.05})
     invoked = Path(sys.argv[1], "invoked")

@@ -11,13 +11,13 @@ from click.testing import CliRunner, Result
 
 from port_runner.testing import run_message
 from port_runner_cli.__main__ import main
-from tests.support.module_under_test import INPUTS, Deployment, new_run_id
+from tests.support.deployment import INPUTS, Deployment, new_run_id
 
 
 def run(deployment: Deployment, *arguments: str, **access: str) -> Result:
     """Run a command with this deployment's AWS, and no credentials for Port but these."""
     unset = dict.fromkeys(("PORT_CLIENT_ID", "PORT_CLIENT_SECRET", "PORT_API_URL", "AWS_PROFILE"))
-    environment = {**unset, **deployment.stack.environment, "PORT_RUNNER_FUNCTION": deployment.name, **access}
+    environment = {**unset, **deployment.sandbox.environment, "PORT_RUNNER_FUNCTION": deployment.name, **access}
     return CliRunner().invoke(main, arguments, env=environment)
 
 
@@ -57,7 +57,7 @@ def all_good(states: dict[str, str]) -> bool:
 @contextmanager
 def secret(deployment: Deployment, kind: str, content: Any) -> Iterator[None]:
     """Another content of one of the module's secrets."""
-    secrets, name = deployment.stack.aws("secretsmanager"), f"{deployment.name}/{kind}"
+    secrets, name = deployment.sandbox.aws("secretsmanager"), f"{deployment.name}/{kind}"
     before = secrets.get_secret_value(SecretId=name)["SecretString"]
     secrets.put_secret_value(SecretId=name, SecretString=json.dumps(content))
     try:
@@ -68,13 +68,13 @@ def secret(deployment: Deployment, kind: str, content: Any) -> Iterator[None]:
 
 def test_doctor_finds_a_wrong_password(deployment: Deployment) -> None:
     """A password that Kafka does not take is the one thing that is bad."""
-    with secret(deployment, "kafka-credentials", {"username": deployment.stack.kafka.username, "password": "old"}):
+    with secret(deployment, "kafka-credentials", {"username": deployment.sandbox.kafka.username, "password": "old"}):
         assert bad(deployment) == ["Kafka: login"]
 
 
 def test_a_rotated_password_is_brought_into_the_secret(deployment: Deployment, tmp_path: Path) -> None:
     """What doctor advises for a password that Kafka does not take is done by `kafka-secret --store`."""
-    kafka, port = deployment.stack.kafka, deployment.stack.port
+    kafka, port = deployment.sandbox.kafka, deployment.sandbox.port
     access = {"PORT_API_URL": port.url, "PORT_CLIENT_ID": port.client_id, "PORT_CLIENT_SECRET": port.client_secret}
     variables = tmp_path / "port.auto.tfvars.json"
     with secret(deployment, "kafka-credentials", {"username": kafka.username, "password": "old"}):
@@ -89,14 +89,16 @@ def test_a_rotated_password_is_brought_into_the_secret(deployment: Deployment, t
 
 def test_doctor_finds_a_client_that_port_refuses(deployment: Deployment) -> None:
     """A client secret that Port does not take is the one thing that is bad."""
-    with secret(deployment, "port-credentials", {"client_id": deployment.stack.port.client_id, "client_secret": "old"}):
+    with secret(
+        deployment, "port-credentials", {"client_id": deployment.sandbox.port.client_id, "client_secret": "old"}
+    ):
         assert bad(deployment) == ["Port: credentials"]
 
 
 @contextmanager
 def another_mapping(deployment: Deployment, **settings: Any) -> Iterator[None]:
     """A second mapping of the function, which does not poll."""
-    functions, first = deployment.stack.aws("lambda"), deployment.mapping()
+    functions, first = deployment.sandbox.aws("lambda"), deployment.mapping()
     names = ("SelfManagedEventSource", "SelfManagedKafkaEventSourceConfig", "SourceAccessConfigurations")
     copied = {name: first[name] for name in names}
     made = functions.create_event_source_mapping(
@@ -120,7 +122,7 @@ def test_doctor_finds_what_is_wrong_with_a_mapping(deployment: Deployment) -> No
 def test_doctor_finds_a_shared_group(deployment: Deployment) -> None:
     """A second mapping in the consumer group is found from the first."""
     # Of the same brokers, by the same names, there can be no second one.
-    servers = [server.replace("localhost", "127.0.0.1") for server in deployment.stack.kafka.bootstrap_servers]
+    servers = [server.replace("localhost", "127.0.0.1") for server in deployment.sandbox.kafka.bootstrap_servers]
     source = {"Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": servers}}
     with another_mapping(deployment, Topics=["org_another.runs"], SelfManagedEventSource=source):
         assert bad(deployment) == ["Mapping: group"]
@@ -129,7 +131,7 @@ def test_doctor_finds_a_shared_group(deployment: Deployment) -> None:
 def test_doctor_finds_a_function_that_fails(deployment: Deployment) -> None:
     """While Port refuses the function's reports, the mapping's last result says that the function fails."""
     refusal: dict[str, Any] = {"status": 503, "headers": {"Retry-After": "600"}}
-    with deployment.stack.port.fail("/v1/actions/runs/", times=None, **refusal):
+    with deployment.sandbox.port.fail("/v1/actions/runs/", times=None, **refusal):
         run_id = deployment.start("create_vm", INPUTS)
         deployment.until(lambda: "failed" in deployment.result())
         assert bad(deployment) == ["Mapping: last result"]
@@ -168,11 +170,11 @@ def test_a_kept_record_goes_back_to_the_function(deployment: Deployment, tmp_pat
     assert "not taken: Port does not know its run" in again.stdout
     assert kept(deployment, run_id) == [message]
 
-    deployment.stack.port.add_run(run_id)
+    deployment.sandbox.port.add_run(run_id)
     sent = run(deployment, "failures", "resend", message["id"])
     assert sent.exit_code == 0, sent.output
     assert f"{run_id} ended in SUCCESS" in sent.stdout
-    assert deployment.stack.port.runs[run_id]["status"] == "SUCCESS"
+    assert deployment.sandbox.port.runs[run_id]["status"] == "SUCCESS"
     assert kept(deployment, run_id) == []
 
 
@@ -182,7 +184,7 @@ def test_records_that_lambda_gave_up_are_fetched_from_kafka(deployment: Deployme
     first = deployment.published()
     for run_id in run_ids:
         assert run(deployment, "failures", "remove", keep(deployment, run_id)["id"], "--yes").exit_code == 0
-        deployment.stack.port.add_run(run_id)
+        deployment.sandbox.port.add_run(run_id)
     ids = [given_up(deployment, offset, offset + 1) for offset in (first, deployment.published())]
 
     shown = run(deployment, "failures", "show", ids[0])
@@ -200,10 +202,10 @@ def test_records_that_lambda_gave_up_are_fetched_from_kafka(deployment: Deployme
 
 def given_up(deployment: Deployment, first: int, last: int) -> str:
     """Put Lambda's own record of a batch into the failure queue; its id."""
-    places = {f"{deployment.stack.kafka.topic}-0": {"firstRecordOffset": str(first), "lastRecordOffset": str(last)}}
+    places = {f"{deployment.sandbox.kafka.topic}-0": {"firstRecordOffset": str(first), "lastRecordOffset": str(last)}}
     body = {"requestContext": {"condition": "RetryAttemptsExhausted"}, "KafkaBatchInfo": {"recordsInfo": places}}
     url = deployment.outputs["failure_queue_url"]
-    sent = deployment.stack.aws("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(body))
+    sent = deployment.sandbox.aws("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(body))
     return str(sent["MessageId"])
 
 

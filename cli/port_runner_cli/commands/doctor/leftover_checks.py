@@ -4,8 +4,8 @@ import time
 from datetime import UTC, datetime
 
 from port_runner_cli.clients.aws import asking_aws, aws_client
+from port_runner_cli.commands.doctor.deployment import Deployment
 from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown
-from port_runner_cli.commands.doctor.scene import Scene
 from port_runner_cli.log_lines import FunctionLog, LogLine
 from port_runner_cli.output import COMMAND
 
@@ -16,9 +16,9 @@ DEPTHS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
 PATTERN = '?ERROR ?CRITICAL ?Traceback ?"Task timed out" ?"Runtime."'
 
 
-def failure_queue(scene: Scene) -> Finding:
+def failure_queue(deployment: Deployment) -> Finding:
     """The failure queue is empty."""
-    url = scene.function.environment.get("FAILURE_QUEUE_URL")
+    url = deployment.function.environment.get("FAILURE_QUEUE_URL")
     if not url:
         return unknown("the function has no failure queue: of what it gives up only the log tells")
     with asking_aws(f"The queue {url} cannot be read"):
@@ -32,9 +32,9 @@ def failure_queue(scene: Scene) -> Finding:
     return good("it is empty")
 
 
-def errors(scene: Scene) -> Finding:
+def errors(deployment: Deployment) -> Finding:
     """The function logged no error of late."""
-    log = FunctionLog(scene.function)
+    log = FunctionLog(deployment.function)
     since = int((time.time() - LOOK_BACK_SECONDS) * 1000)
     found = log.find(PATTERN, since, lambda line: line.is_error)
     if not found:

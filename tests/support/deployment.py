@@ -16,19 +16,19 @@ from scripts.package import package_function
 
 from port_runner.testing import run_message
 from port_runner_cli.clients.port import PortConnection
-from port_runner_sandbox import Stack
+from port_runner_sandbox import Sandbox
 from port_runner_sandbox.fake_port import Received
 from port_runner_sandbox.localstack import running_localstack
 from port_runner_sandbox.terraform import Terraform
 from tests.support.project import ROOT
 
 EXAMPLE = ROOT / "terraform" / "examples" / "basic"
-HANDLERS = ROOT / "tests" / "support" / "trouble.py"
+HANDLERS = ROOT / "tests" / "support" / "failing_handlers.py"
 
 # What a handler may take: half of the function's timeout, which is as short as the module allows.
 WORK_SECONDS = 5
 SETTINGS: dict[str, object] = {
-    "handler": "trouble.lambda_handler",
+    "handler": "failing_handlers.lambda_handler",
     "log_level": "DEBUG",
     "timeout": 2 * WORK_SECONDS,
     "deadline_margin_in_seconds": WORK_SECONDS,
@@ -44,10 +44,10 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Deployment:
-    """The example's root module, applied to the local stack; *name* begins the name of everything that it made."""
+    """The example's root module, applied to the sandbox; *name* begins the name of everything that it made."""
 
     name: str
-    stack: Stack
+    sandbox: Sandbox
     port: PortConnection
     terraform: Terraform
     variables: dict[str, object]
@@ -64,17 +64,17 @@ class Deployment:
     def start(self, action: str, inputs: Mapping[str, Any] | None = None, *, entity: str | None = None) -> str:
         """Put the message of a run, which Port has, into the topic; the run's id."""
         run_id = new_run_id()
-        self.stack.port.add_run(run_id, action)
+        self.sandbox.port.add_run(run_id, action)
         self.publish(run_message(action, inputs, run_id=run_id, blueprint="vm", entity=entity))
         return run_id
 
     def publish(self, message: Any) -> None:
         """Put any message into the topic of the runs."""
-        self.stack.kafka.produce(json.dumps(message).encode())
+        self.sandbox.kafka.produce(json.dumps(message).encode())
 
     def ended(self, *run_ids: str) -> dict[str, Any]:
         """Wait until the runs have ended; the last of them, as Port holds it."""
-        runs = self.stack.port.runs
+        runs = self.sandbox.port.runs
         self.until(lambda: all(runs[run_id]["status"] in ENDED for run_id in run_ids))
         return dict(runs[run_ids[-1]])
 
@@ -82,7 +82,7 @@ class Deployment:
         """What Port received about the run: its own path and below, and entities that are tied to it."""
         return [
             each
-            for each in self.stack.port.requests
+            for each in self.sandbox.port.requests
             if f"/runs/{run_id}" in each.path or each.query.get("run_id") == run_id
         ]
 
@@ -104,7 +104,7 @@ class Deployment:
 
     def log(self, stream: str | None = None) -> str:
         """The function's log in CloudWatch, all of it or one stream of it."""
-        pages = self.stack.aws("logs").get_paginator("filter_log_events")
+        pages = self.sandbox.aws("logs").get_paginator("filter_log_events")
         streams = {"logStreamNames": [stream]} if stream else {}
         found = pages.paginate(logGroupName=self.outputs["lambda_cloudwatch_log_group_name"], **streams)
         return "".join(event["message"] for page in found for event in page["events"])
@@ -129,7 +129,7 @@ class Deployment:
     def mapping(self) -> dict[str, Any]:
         """The event source mapping, as AWS's API has it."""
         uuid = self.outputs["lambda_event_source_mapping_uuid"]
-        mapping: dict[str, Any] = self.stack.aws("lambda").get_event_source_mapping(UUID=uuid)
+        mapping: dict[str, Any] = self.sandbox.aws("lambda").get_event_source_mapping(UUID=uuid)
         return mapping
 
     def result(self) -> str:
@@ -140,14 +140,14 @@ class Deployment:
     def committed(self) -> int:
         """Where the consumer group stands: the next record that it reads."""
         group = self.mapping()["SelfManagedKafkaEventSourceConfig"]["ConsumerGroupId"]
-        [offset] = self.stack.kafka.committed(group)
+        [offset] = self.sandbox.kafka.committed(group)
         return offset or 0
 
     def published(self) -> int:
         """Where the topic ends: the offset of the record that comes next."""
-        consumer = Consumer(self.stack.kafka.client_config() | {"group.id": "none"})
+        consumer = Consumer(self.sandbox.kafka.client_config() | {"group.id": "none"})
         try:
-            _, end = consumer.get_watermark_offsets(TopicPartition(self.stack.kafka.topic, 0), timeout=10)
+            _, end = consumer.get_watermark_offsets(TopicPartition(self.sandbox.kafka.topic, 0), timeout=10)
         finally:
             consumer.close()
         return int(end)
@@ -158,7 +158,7 @@ class Deployment:
 
     def kept(self) -> list[dict[str, Any]]:
         """Take what the failure queue holds."""
-        queues, url = self.stack.aws("sqs"), self.outputs["failure_queue_url"]
+        queues, url = self.sandbox.aws("sqs"), self.outputs["failure_queue_url"]
         messages = queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
         for message in messages:
             queues.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
@@ -178,9 +178,9 @@ class Deployment:
 
     def resources(self) -> dict[str, list[str]]:
         """What there is in AWS by this deployment's name, by kind."""
-        functions, group = self.stack.aws("lambda"), f"/aws/lambda/{self.name}"
-        secrets = self.stack.aws("secretsmanager").get_paginator("list_secrets").paginate(IncludePlannedDeletion=True)
-        roles = self.stack.aws("iam").get_paginator("list_roles").paginate()
+        functions, group = self.sandbox.aws("lambda"), f"/aws/lambda/{self.name}"
+        secrets = self.sandbox.aws("secretsmanager").get_paginator("list_secrets").paginate(IncludePlannedDeletion=True)
+        roles = self.sandbox.aws("iam").get_paginator("list_roles").paginate()
         layers = functions.list_layer_versions(LayerName=f"{self.name}-dependencies")["LayerVersions"]
         mappings = [
             each
@@ -194,10 +194,10 @@ class Deployment:
             "layers": [each["LayerVersionArn"].split(":")[6] for each in layers],
             "secrets": [each["Name"] for page in secrets for each in page["SecretList"]],
             "roles": [each["RoleName"] for page in roles for each in page["Roles"]],
-            "queues": [url.rpartition("/")[2] for url in self.stack.aws("sqs").list_queues().get("QueueUrls", [])],
+            "queues": [url.rpartition("/")[2] for url in self.sandbox.aws("sqs").list_queues().get("QueueUrls", [])],
             "log groups": [
                 each["logGroupName"].removeprefix("/aws/lambda/")
-                for each in self.stack.aws("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+                for each in self.sandbox.aws("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
             ],
         }
         return {kind: sorted(name for name in names if name.startswith(self.name)) for kind, names in found.items()}
@@ -208,17 +208,17 @@ def new_run_id() -> str:
 
 
 @contextmanager
-def deployed(stack: Stack, port: PortConnection, directory: Path) -> Iterator[Deployment]:
-    """Apply the example with the shipped function and `trouble.py` beside it."""
+def deployed(sandbox: Sandbox, port: PortConnection, directory: Path) -> Iterator[Deployment]:
+    """Apply the example with the shipped function and `failing_handlers.py` beside it."""
     name = f"tests-{uuid.uuid4().hex[:8]}"
-    terraform = Terraform(EXAMPLE, directory, stack.environment)
+    terraform = Terraform(EXAMPLE, directory, sandbox.environment)
     settings = {**SETTINGS, "name": name, "function_package": str(_function_package(directory))}
-    terraform.override({**stack.module_arguments, **settings})
-    variables = stack.variables
+    terraform.override({**sandbox.module_arguments, **settings})
+    variables = sandbox.variables
     terraform.init()
     try:
         terraform.apply(variables)
-        yield Deployment(name, stack, port, terraform, variables, terraform.output())
+        yield Deployment(name, sandbox, port, terraform, variables, terraform.output())
     finally:
         # A LocalStack of the tests' own goes with all it holds.
         if running_localstack():

@@ -22,10 +22,10 @@ import yaml
 from scripts.package import package_function
 
 from port_runner_cli.clients.port import PortConnection
-from port_runner_sandbox import Stack
+from port_runner_sandbox import Sandbox
 from port_runner_sandbox.terraform import MODULE, QUICK, Plan, Terraform, cli_configuration
 from tests.support.added_action import ACTION, COMMANDS, add_action
-from tests.support.module_under_test import INPUTS, Deployment
+from tests.support.deployment import INPUTS, Deployment
 from tests.support.project import ROOT
 
 # The AWS provider waits for 25 s after it has made a queue: one test of it is enough.
@@ -77,22 +77,22 @@ class Beginning:
 class Place:
     """Where root modules are applied."""
 
-    stack: Stack
+    sandbox: Sandbox
     port: PortConnection
     directory: Path
 
     def begin(self, kind: str, root_module: Path) -> Beginning:
         """The root module with names and a topic of its own; its variables are to be given."""
         name = f"{kind}-{uuid.uuid4().hex[:8]}"
-        kafka = copy.copy(self.stack.kafka)
-        kafka.topic = f"{self.stack.port.organization_id}.{name}.runs"
+        kafka = copy.copy(self.sandbox.kafka)
+        kafka.topic = f"{self.sandbox.port.organization_id}.{name}.runs"
         kafka.create_topic(kafka.topic)
         kafka.username = name
         kafka.change_password(f"password of {name}")
-        terraform = Terraform(root_module, self.make(kind), self.stack.environment)
-        deployment = Deployment(name, replace(self.stack, kafka=kafka), self.port, terraform, {}, {})
+        terraform = Terraform(root_module, self.make(kind), self.sandbox.environment)
+        deployment = Deployment(name, replace(self.sandbox, kafka=kafka), self.port, terraform, {}, {})
         beginning = Beginning(
-            deployment, {**self.stack.module_arguments, "name": name, "kafka_topic": kafka.topic, **ARGUMENTS}
+            deployment, {**self.sandbox.module_arguments, "name": name, "kafka_topic": kafka.topic, **ARGUMENTS}
         )
         beginning.argue({})
         return beginning
@@ -110,7 +110,7 @@ def run_once(deployment: Deployment) -> dict[str, Any]:
 
 def everything(deployment: Deployment) -> dict[str, list[str]]:
     """What there is by the deployment's name, alarms and dashboards too."""
-    watch, name = deployment.stack.aws("cloudwatch"), deployment.name
+    watch, name = deployment.sandbox.aws("cloudwatch"), deployment.name
     alarms = watch.describe_alarms(AlarmNamePrefix=name)["MetricAlarms"]
     dashboards = watch.list_dashboards(DashboardNamePrefix=name)["DashboardEntries"]
     return deployment.resources() | {
@@ -145,13 +145,13 @@ CREDENTIALS = ("kafka_credentials", "port_credentials")
 def enterprise(place: Place) -> Enterprise:
     beginning = place.begin("enterprise", MODULE / "examples" / "existing-secrets-and-vpc")
     deployment = beginning.deployment
-    name, stack = deployment.name, deployment.stack
+    name, sandbox = deployment.name, deployment.sandbox
     with ExitStack() as brought:
         beginning.variables.update(
-            {"port_org_id": stack.port.organization_id}
-            | bring_network(name, stack, brought)
+            {"port_org_id": sandbox.port.organization_id}
+            | bring_network(name, sandbox, brought)
             | {
-                f"{kind}_secret_name": bring_secret(f"{name}/{kind}", stack.variables[kind], stack, brought)
+                f"{kind}_secret_name": bring_secret(f"{name}/{kind}", sandbox.variables[kind], sandbox, brought)
                 for kind in CREDENTIALS
             }
             | {
@@ -165,13 +165,13 @@ def enterprise(place: Place) -> Enterprise:
         with beginning.applied() as deployment:
             second_plan = beginning.terraform.plan(beginning.variables)
             run = run_once(deployment)
-            function = stack.aws("lambda").get_function_configuration(FunctionName=name)
+            function = sandbox.aws("lambda").get_function_configuration(FunctionName=name)
             made = everything(deployment)
         return Enterprise(name, made, second_plan, run, function, everything(deployment))
 
 
-def bring_network(name: str, stack: Stack, brought: ExitStack) -> dict[str, object]:
-    network = stack.aws("ec2")
+def bring_network(name: str, sandbox: Sandbox, brought: ExitStack) -> dict[str, object]:
+    network = sandbox.aws("ec2")
     vpc = network.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     brought.callback(network.delete_vpc, VpcId=vpc)
     subnet = network.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
@@ -181,8 +181,8 @@ def bring_network(name: str, stack: Stack, brought: ExitStack) -> dict[str, obje
     return {"vpc_subnet_ids": [subnet], "vpc_security_group_ids": [group]}
 
 
-def bring_secret(name: str, value: object, stack: Stack, brought: ExitStack) -> str:
-    secrets = stack.aws("secretsmanager")
+def bring_secret(name: str, value: object, sandbox: Sandbox, brought: ExitStack) -> str:
+    secrets = sandbox.aws("secretsmanager")
     secrets.create_secret(Name=name, SecretString=json.dumps(value))
     brought.callback(secrets.delete_secret, SecretId=name, ForceDeleteWithoutRecovery=True)
     return name
@@ -191,7 +191,7 @@ def bring_secret(name: str, value: object, stack: Stack, brought: ExitStack) -> 
 def run_in_shell(
     command: str,
     directory: Path,
-    stack: Stack,
+    sandbox: Sandbox,
     variables: Mapping[str, object],
     environment: Mapping[str, str],
     *,
@@ -212,7 +212,7 @@ def run_in_shell(
                 for name, value in variables.items()
             },
             **cli_configuration(directory),
-            **stack.environment,
+            **sandbox.environment,
             **QUICK,
             **environment,
         },
@@ -246,14 +246,14 @@ def pipeline(place: Place) -> Pipeline:
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
     beginning = place.begin("pipeline", MODULE / "deployment")
     deployment, directory = beginning.deployment, place.directory / "pipeline"
-    name, stack = deployment.name, deployment.stack
-    states = stack.aws("s3")
+    name, sandbox = deployment.name, deployment.sandbox
+    states = sandbox.aws("s3")
     states.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     secrets = {
-        "kafka_username": stack.kafka.username,
-        "kafka_password": stack.kafka.password,
-        "port_client_id": stack.port.client_id,
-        "port_client_secret": stack.port.client_secret,
+        "kafka_username": sandbox.kafka.username,
+        "kafka_password": sandbox.kafka.password,
+        "port_client_id": sandbox.port.client_id,
+        "port_client_secret": sandbox.port.client_secret,
     }
 
     def step(environment: str, job: str, step_name: str, secrets: Mapping[str, str]) -> str:
@@ -264,7 +264,7 @@ def pipeline(place: Place) -> Pipeline:
         variables = {
             "environment": environment,
             "name": name,
-            "port_org_id": stack.port.organization_id,
+            "port_org_id": sandbox.port.organization_id,
             "alarm_topic_arns": "[]",
             **secrets,
         }
@@ -274,7 +274,7 @@ def pipeline(place: Place) -> Pipeline:
             # A folder for each, as each job has a machine of its own.
             "TF_DATA_DIR": str(directory / environment),
         }
-        return run_in_shell(command, directory, stack, variables, given)
+        return run_in_shell(command, directory, sandbox, variables, given)
 
     none = dict.fromkeys(secrets, "none")
     step("development", "apply", "Initialize", secrets)
@@ -309,29 +309,29 @@ class Addition:
 
 def adding(place: Place) -> Addition:
     beginning = place.begin("adding", MODULE / "examples" / "basic")
-    stack, project = beginning.deployment.stack, place.directory / "adding"
+    sandbox, project = beginning.deployment.sandbox, place.directory / "adding"
     # The organization's topic: it is Port itself that publishes.
     del beginning.arguments["kafka_topic"]
     beginning.argue({})
-    beginning.variables.update(stack.variables)
+    beginning.variables.update(sandbox.variables)
     add_action(project)
     packages = project / "dist"
     packages.unlink()
     shutil.copytree(ROOT / "dist", packages)
     access = {
-        "PORT_API_URL": stack.port.url,
-        "PORT_CLIENT_ID": stack.port.client_id,
-        "PORT_CLIENT_SECRET": stack.port.client_secret,
+        "PORT_API_URL": sandbox.port.url,
+        "PORT_CLIENT_ID": sandbox.port.client_id,
+        "PORT_CLIENT_SECRET": sandbox.port.client_secret,
     }
     beginning.terraform.init()
     try:
         printed = [
-            run_in_shell(command, project, stack, beginning.variables, access, typed="yes\n") for command in COMMANDS
+            run_in_shell(command, project, sandbox, beginning.variables, access, typed="yes\n") for command in COMMANDS
         ]
     finally:
         beginning.terraform.destroy(beginning.variables)
-    runs = [run for run in stack.port.runs.values() if run["action"]["identifier"] == ACTION]
-    return Addition(printed, stack.port.actions[ACTION], runs, everything(beginning.deployment))
+    runs = [run for run in sandbox.port.runs.values() if run["action"]["identifier"] == ACTION]
+    return Addition(printed, sandbox.port.actions[ACTION], runs, everything(beginning.deployment))
 
 
 # The example with both topics, and everything that can be changed
@@ -422,8 +422,8 @@ class Changes:
 
 def changing(place: Place) -> Changes:
     beginning = place.begin("changing", MODULE / "examples" / "change-log")
-    beginning.variables.update(beginning.deployment.stack.variables)
-    organization, terraform = place.stack.port.organization_id, beginning.terraform
+    beginning.variables.update(beginning.deployment.sandbox.variables)
+    organization, terraform = place.sandbox.port.organization_id, beginning.terraform
     with beginning.applied() as deployment:
         run, storage_size = run_once(deployment), tell_change_log(deployment)
 
@@ -439,7 +439,7 @@ def changing(place: Place) -> Changes:
 
         package = upgraded_package(place.make("upgrade"))
         done_by_upgrade = change(beginning, {"function_package": str(package)})
-        function = deployment.stack.aws("lambda").get_function_configuration(FunctionName=deployment.name)
+        function = deployment.sandbox.aws("lambda").get_function_configuration(FunctionName=deployment.name)
         requests = sum(len(deployment.requests(run_id)) for run_id in runs)
 
         beginning.argue(
@@ -450,16 +450,16 @@ def changing(place: Place) -> Changes:
                 "layer_package": str(package),
                 "role_path": "/other/",
                 "kafka_credentials_version": 2,
-                "kafka_bootstrap_servers": ["localhost:1", *deployment.stack.kafka.bootstrap_servers],
+                "kafka_bootstrap_servers": ["localhost:1", *deployment.sandbox.kafka.bootstrap_servers],
             }
         )
         replacements = terraform.plan(beginning.variables)
         beginning.argue({})
         imported, import_plan = plan_import(beginning, place.make("import"))
 
-        secrets = [deployment.stack.kafka.password, deployment.stack.port.client_secret]
-        deployment.stack.kafka.change_password("rotated password")
-        rotated = deployment.stack.variables
+        secrets = [deployment.sandbox.kafka.password, deployment.sandbox.port.client_secret]
+        deployment.sandbox.kafka.change_password("rotated password")
+        rotated = deployment.sandbox.variables
         rotated["port_credentials"] |= {"encryption_secret": "rotated secret"}  # type: ignore[operator]
         beginning.variables.update(rotated)
         versions = {"kafka_credentials_version": 2, "port_credentials_version": 2, "event_source_mapping_enabled": True}
@@ -472,7 +472,7 @@ def changing(place: Place) -> Changes:
             state,
             requests,
             [deployment.starts(run_id) for run_id in runs],
-            [deployment.stack.port.runs[run_id]["status"] for run_id in runs],
+            [deployment.sandbox.port.runs[run_id]["status"] for run_id in runs],
             (committed, deployment.committed()),
         )
         rotation = Rotation(
@@ -524,7 +524,7 @@ def change(beginning: Beginning, arguments: Mapping[str, object]) -> dict[str, l
 
 def tell_change_log(deployment: Deployment) -> int:
     """Say that a VM's storage is low, and wait for what the function makes of it; the storage that it then has."""
-    port = deployment.stack.port
+    port = deployment.sandbox.port
 
     def vm(free_storage: int) -> dict[str, Any]:
         return {"identifier": deployment.name, "properties": {"storage_size": 50, "free_storage": free_storage}}
@@ -537,7 +537,7 @@ def tell_change_log(deployment: Deployment) -> int:
         "context": {"entity": deployment.name, "blueprint": "vm"},
         "diff": {"before": vm(free_storage=20), "after": vm(free_storage=1)},
     }
-    deployment.stack.kafka.produce(json.dumps(message).encode(), topic=f"{port.organization_id}.change.log")
+    deployment.sandbox.kafka.produce(json.dumps(message).encode(), topic=f"{port.organization_id}.change.log")
     properties = port.entities["vm", deployment.name]["properties"]
     deployment.until(lambda: port.entities["vm", deployment.name]["properties"] != properties)
     size: int = port.entities["vm", deployment.name]["properties"]["storage_size"]
@@ -546,13 +546,13 @@ def tell_change_log(deployment: Deployment) -> int:
 
 def mapping(deployment: Deployment) -> dict[str, Any]:
     uuid = deployment.outputs["lambda_event_source_mapping_uuid"]
-    found: dict[str, Any] = deployment.stack.aws("lambda").get_event_source_mapping(UUID=uuid)
+    found: dict[str, Any] = deployment.sandbox.aws("lambda").get_event_source_mapping(UUID=uuid)
     return found
 
 
 def identities(deployment: Deployment) -> dict[str, Any]:
     """What a replacement of each would have changed."""
-    aws, name = deployment.stack.aws, deployment.name
+    aws, name = deployment.sandbox.aws, deployment.name
     mappings = aws("lambda").list_event_source_mappings(FunctionName=name)["EventSourceMappings"]
     [group] = aws("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{name}")["logGroups"]
     secrets = aws("secretsmanager").list_secrets(Filters=[{"Key": "name", "Values": [name]}])["SecretList"]
@@ -593,7 +593,7 @@ def plan_import(beginning: Beginning, directory: Path) -> tuple[int, Plan]:
     }
     blocks = [f"import {{\n  to = {to}\n  id = {json.dumps(identifier)}\n}}\n" for to, identifier in wanted.items()]
     example = MODULE / "examples" / "change-log"
-    terraform = Terraform(example, directory, beginning.deployment.stack.environment)
+    terraform = Terraform(example, directory, beginning.deployment.sandbox.environment)
     terraform.override(beginning.arguments)
     (terraform.root_module / "import.tf").write_text("".join(blocks))
     terraform.init()
@@ -617,7 +617,7 @@ def index_of(instance: dict[str, Any]) -> str:
 
 
 def secret_of(deployment: Deployment, kind: str) -> dict[str, str]:
-    found = deployment.stack.aws("secretsmanager").get_secret_value(SecretId=f"{deployment.name}/{kind}")
+    found = deployment.sandbox.aws("secretsmanager").get_secret_value(SecretId=f"{deployment.name}/{kind}")
     secret: dict[str, str] = json.loads(found["SecretString"])
     return secret
 

@@ -1,4 +1,4 @@
-"""The local stack: Kafka, Port and AWS on this machine, started and ended together."""
+"""The sandbox: Kafka, Port and AWS on this machine, started and ended together."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,18 +15,18 @@ from port_runner_sandbox.certificates import make_certificates
 from port_runner_sandbox.fake_port import FakePort
 from port_runner_sandbox.gateway import Gateway
 from port_runner_sandbox.kafka import Kafka
-from port_runner_sandbox.localstack import localstack, running_localstack
+from port_runner_sandbox.localstack import running_localstack, start_localstack
 from port_runner_sandbox.processes import free_port
 
 REGION = "eu-west-1"
 # What LocalStack takes for credentials: nothing that AWS would accept.
 AWS_KEY = "test"
 KAFKA_USER = "port-organization"
-KAFKA_PASSWORD = "kafka-password-of-the-local-stack"
+KAFKA_PASSWORD = "kafka-password-of-the-sandbox"
 
 
 @dataclass(frozen=True)
-class Stack:
+class Sandbox:
     """What runs, and how to reach it. `directory` holds the logs."""
 
     aws_endpoint_url: str
@@ -83,7 +83,7 @@ def _quiet(message: str) -> None:
 
 
 @contextmanager
-def local_stack(directory: Path, *, progress: Callable[[str], None] = _quiet) -> Iterator[Stack]:
+def start_sandbox(directory: Path, *, progress: Callable[[str], None] = _quiet) -> Iterator[Sandbox]:
     """Start everything and end it afterwards; logs stay in `directory`.
 
     Uses the LocalStack that AWS_ENDPOINT_URL or LOCALSTACK_HOST names, else starts one. Raises NoLocalStack or
@@ -95,7 +95,7 @@ def local_stack(directory: Path, *, progress: Callable[[str], None] = _quiet) ->
     with ExitStack() as parts:
         # The slowest first: the others start beside it.
         progress("Using the LocalStack that runs already" if aws_endpoint_url else "Starting LocalStack")
-        started = None if aws_endpoint_url else parts.enter_context(localstack(directory))
+        started = None if aws_endpoint_url else parts.enter_context(start_localstack(directory))
         progress("Starting Kafka with TLS and SCRAM")
         certificates = make_certificates(directory / "certificates")
         broker_port = free_port()
@@ -127,5 +127,5 @@ def local_stack(directory: Path, *, progress: Callable[[str], None] = _quiet) ->
             started.wait()
             aws_endpoint_url = started.url
         assert aws_endpoint_url
-        progress(f"The local stack is up: AWS at {aws_endpoint_url}, Kafka at {address}, Port at {port.url}")
-        yield Stack(aws_endpoint_url, kafka, port, directory)
+        progress(f"The sandbox is up: AWS at {aws_endpoint_url}, Kafka at {address}, Port at {port.url}")
+        yield Sandbox(aws_endpoint_url, kafka, port, directory)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from port_runner import Runner
 from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.clients.function import Function, Json, read_function, read_mappings
-from port_runner_cli.clients.kafka import KafkaMapping, consumer_of
+from port_runner_cli.clients.kafka import KafkaMapping, open_consumer
 from port_runner_cli.clients.port import DEFAULT_URL, PortAccess, PortConnection
 from port_runner_cli.commands.doctor.finding import Finding, NotCheckable, is_denied
 from port_runner_cli.commands.doctor.policy import Policies
@@ -16,10 +16,10 @@ from port_runner_cli.commands.doctor.sample import sample_message
 from port_runner_cli.output import CommandFailed, SettingsError
 from port_runner_cli.project import load_runner
 
-type Check = Callable[[Scene], Finding]
+type Check = Callable[[Deployment], Finding]
 
 
-class Missing(CommandFailed):
+class PartMissing(CommandFailed):
     """A part of the scene is not there; `error` is why."""
 
     def __init__(self, name: str, what: str, error: CommandFailed) -> None:
@@ -31,7 +31,7 @@ class Missing(CommandFailed):
 class Part[T]:
     """A part of the scene as a property: read once, and where that failed, Missing each time."""
 
-    def __init__(self, what: str, read: Callable[["Scene"], T]) -> None:
+    def __init__(self, what: str, read: Callable[["Deployment"], T]) -> None:
         self._what = what
         self._read = read
         self.__doc__ = read.__doc__
@@ -40,32 +40,32 @@ class Part[T]:
         self._name = name
 
     @overload
-    def __get__(self, scene: None, owner: type) -> Self: ...
+    def __get__(self, deployment: None, owner: type) -> Self: ...
 
     @overload
-    def __get__(self, scene: "Scene", owner: type) -> T: ...
+    def __get__(self, deployment: "Deployment", owner: type) -> T: ...
 
-    def __get__(self, scene: "Scene | None", owner: type) -> Self | T:
-        if scene is None:
+    def __get__(self, deployment: "Deployment | None", owner: type) -> Self | T:
+        if deployment is None:
             return self
-        if self._name not in scene.parts:
-            scene.parts[self._name] = self._outcome(scene)
-        outcome = scene.parts[self._name]
-        if isinstance(outcome, Missing):
+        if self._name not in deployment.parts:
+            deployment.parts[self._name] = self._outcome(deployment)
+        outcome = deployment.parts[self._name]
+        if isinstance(outcome, PartMissing):
             raise outcome
         result: T = outcome
         return result
 
-    def _outcome(self, scene: "Scene") -> T | Missing:
+    def _outcome(self, deployment: "Deployment") -> T | PartMissing:
         try:
-            return self._read(scene)
-        except Missing as missing:  # of what it is read from
+            return self._read(deployment)
+        except PartMissing as missing:  # of what it is read from
             return missing
         except CommandFailed as error:
-            return Missing(self._name, self._what, error)
+            return PartMissing(self._name, self._what, error)
 
 
-def part[T](what: str) -> Callable[[Callable[["Scene"], T]], Part[T]]:
+def part[T](what: str) -> Callable[[Callable[["Deployment"], T]], Part[T]]:
     return lambda read: Part(what, read)
 
 
@@ -87,7 +87,7 @@ class Role:
 
 
 @dataclass
-class Scene:
+class Deployment:
     """A deployed function and all around it; `access` is used where its own credentials cannot be read.
 
     `actions` are the identifiers to look at, by default those of the handlers here; `recorded` has messages by their
@@ -101,11 +101,11 @@ class Scene:
     topic: str | None = None
     parts: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def trouble(self, name: str) -> CommandFailed | None:
+    def problem_with(self, name: str) -> CommandFailed | None:
         """Why a part cannot be read; None where it can. Raises Missing where what it is read from cannot."""
         try:
             getattr(self, name)
-        except Missing as missing:
+        except PartMissing as missing:
             if missing.name != name:
                 raise
             return missing.error
@@ -156,7 +156,7 @@ class Scene:
         """Where the function looks for Port, and its environment; None where the function is not known."""
         try:
             environment = self.function.environment
-        except Missing:
+        except PartMissing:
             return None
         arn = environment.get("PORT_CREDENTIALS_SECRET_ARN")
         return PortAccess(environment.get("PORT_API_URL", DEFAULT_URL), None, arn), environment
@@ -205,7 +205,7 @@ class Scene:
     def topics(self) -> dict[str, int]:
         """The topics that the user sees, each with its number of partitions."""
         _ = self.user, self.authority  # without which there is nothing to connect with
-        with consumer_of(self.mapping) as consumer:
+        with open_consumer(self.mapping) as consumer:
             found = consumer.list_topics(timeout=10).topics
         return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
 
