@@ -1,1 +1,1 @@
-"""What an operator does around the function, as one command with sub-commands: `scripts/port-runner`."""
+"""The operator's command line, one command with sub-commands: `scripts/port-runner`."""

@@ -1,4 +1,4 @@
-"""The command line: its sub-commands, in the order in which a newcomer needs them."""
+"""The command line with its sub-commands, in the order in which a newcomer needs them."""
 
 import click
 
@@ -22,12 +22,12 @@ COMMANDS: list[click.Command] = [kafka_secret, action_json, setup, check, local,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 def main() -> None:
-    """Set up Port, send a run, watch it, and find out why nothing arrives.
+    """Set up Port, execute a run, watch it, and find out why nothing arrives.
 
-    Port's credentials come from PORT_CLIENT_ID and PORT_CLIENT_SECRET in the environment, from a file, or from a
-    secret in AWS: each command that asks Port takes the same three options. COMMAND --help says more.
+    Port's credentials come from PORT_CLIENT_ID and PORT_CLIENT_SECRET in the environment, from a file, or from a secret
+    in AWS. All commands that call Port have the same three options for this: see COMMAND --help.
 
-    The exit code is 0 if all went well, 1 if not, 2 for a setting that is wrong, and 130 after Ctrl-C.
+    The exit code is 0 for success, 1 for a failure, 2 for a wrong setting, and 130 after Ctrl-C.
     """
 
 

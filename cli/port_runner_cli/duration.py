@@ -1,4 +1,4 @@
-"""Lengths of time as people type them."""
+"""Durations as people type them."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class _Duration(click.ParamType[float]):
-    """`90s`, `30m`, `6h`, `7d`, as seconds."""
+    """A duration such as `90s`, `30m`, `6h` or `7d`, converted to seconds."""
 
     name = "duration"
 

@@ -1,4 +1,4 @@
-"""JSON from a file that somebody named."""
+"""JSON files that a user names."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from port_runner_cli.output import SettingsError
 
 
 def read_json(file: Path) -> Any:
-    """What the file holds. Raises SettingsError where it cannot be read or is not JSON."""
+    """Return the file's content. Raises SettingsError if it cannot be read or is not JSON."""
     try:
         return json.loads(file.read_bytes())
     except OSError as error:

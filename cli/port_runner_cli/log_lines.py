@@ -1,4 +1,4 @@
-"""Lines of the function's log: found in CloudWatch, and made readable."""
+"""Lines of the function's log: read from CloudWatch, and made readable."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from port_runner_cli.clients.function import Function
 from port_runner_cli.output import printable
 
 STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
-# What stands first on every line, in the heading above it, or below.
+# Fields that are shown first on every line, in the heading above it, or below it.
 SHOWN_ELSEWHERE = (
     "timestamp",
     "level",
@@ -27,9 +27,9 @@ SHOWN_ELSEWHERE = (
     "offset",
     "error",
 )
-# What Lambda writes itself where nothing is wrong.
+# Lambda's own lines in normal operation.
 PLATFORM = ("INIT_START ", "START ", "END ", "REPORT ")
-# What it writes where the process could not go on, and Python before the runner is there.
+# Lambda's lines when the process could not continue, and Python's before the runner has started.
 PLATFORM_ERRORS = re.compile(r"Task timed out|Runtime\.[A-Z]\w+|Runtime exited|^\[ERROR\]|^Traceback ")
 
 type Json = dict[str, Any]
@@ -37,7 +37,10 @@ type Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class LogLine:
-    """A line; `at` is milliseconds of the epoch. Of what is no line of the runner's, `event` is the whole text."""
+    """A log line.
+
+    `at` is in milliseconds of the epoch. If the runner did not write it, `event` is the complete text.
+    """
 
     at: int
     event: str
@@ -48,7 +51,7 @@ class LogLine:
 
     @property
     def is_error(self) -> bool:
-        """Whether it says that something went wrong: the runner's own word, or Lambda's about the process."""
+        """Return whether the line reports an error, of the runner or of the process."""
         return self.level in ("ERROR", "CRITICAL") or (
             not self.level and PLATFORM_ERRORS.search(self.event) is not None
         )
@@ -61,7 +64,7 @@ class LogLine:
 
 
 def read_line(text: str, at: int, *, id: str = "", stream: str = "") -> LogLine | None:
-    """A line of the log; None for a metric, which is not for people."""
+    """Return a line of the log, or None for a metric, which is not for people."""
     text = text.rstrip()
     try:
         content = json.loads(text)
@@ -85,9 +88,9 @@ class FunctionLog:
         self._client = aws_client("logs", function.arn)
 
     def find(self, pattern: str, since: int, fits: Callable[[LogLine], bool]) -> list[LogLine]:
-        """The lines since a moment (milliseconds) that match CloudWatch's pattern and fit, oldest first.
+        """Return the lines since a moment (milliseconds) that match CloudWatch's pattern and fit, oldest first.
 
-        `fits` has the last word, for an emulator may ignore the pattern. Raises CommandFailed.
+        `fits` decides finally, because an emulator may ignore the pattern. Raises CommandFailed.
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
         """
         with asking_aws(f"The log group {self.group} cannot be read"):
@@ -106,7 +109,7 @@ def _lines(page: Json) -> Iterator[LogLine]:
 
 
 def rendered(line: LogLine, *, with_error: bool = True) -> Text:
-    """A line as people read it: time, level, event, fields; an error with its frames below, if it is wanted."""
+    """Return a line as people read it: time, level, event, fields, and optionally an error's frames below."""
     moment = datetime.fromtimestamp(line.at / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
     if not line.level:
         style = "dim" if line.event.startswith(PLATFORM) else "red"

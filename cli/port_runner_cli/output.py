@@ -1,4 +1,4 @@
-"""What commands print, and how they fail."""
+"""The output of commands, and their errors."""
 
 import json
 import sys
@@ -12,16 +12,16 @@ import click
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-# As people type it, in this project's folder.
+# The command as people type it, in this project's folder.
 COMMAND = "scripts/port-runner"
 
 
-# What a shell calls a command that Ctrl-C ended.
+# The exit code of a command that Ctrl-C ended.
 INTERRUPTED = 130
 
 
 class OrderedGroup(click.Group):
-    """Lists its commands as they were added; Ctrl-C in one of them is exit code 130."""
+    """Lists its commands in the order in which they were added. Ctrl-C in one of them is exit code 130."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -36,22 +36,22 @@ class OrderedGroup(click.Group):
 
 
 class CommandFailed(click.ClickException):
-    """A command cannot do what it is for; the text says what was wrong, and what to do. Exit code 1."""
+    """A command failed. The text says what was wrong, and what to do. Exit code 1."""
 
     def show(self, file: Any = None) -> None:
         click.echo(f"Error: {printable(self.message)}", file=file or sys.stderr)
 
 
 class SettingsError(CommandFailed):
-    """A setting or a file is wrong; nobody else was asked. Exit code 2."""
+    """A setting or a file is wrong, and no request was sent. Exit code 2."""
 
     exit_code = 2
 
 
 class Output:
-    """Colours on a terminal, plain lines elsewhere; as JSON one document, with all that is told on the way on stderr.
+    """Prints colors on a terminal and plain lines elsewhere. As JSON, prints one document, and messages on stderr.
 
-    Only text for people goes through `say` and `show`; `document` is what a program reads.
+    Text for people goes through `say` and `show`. `document` is for programs.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
@@ -60,31 +60,31 @@ class Output:
 
     @property
     def live(self) -> bool:
-        """Whether a person watches, on a terminal that can overwrite what it shows."""
+        """Return whether the output is a terminal that can overwrite its lines."""
         return self.console.is_terminal and not self.console.is_dumb_terminal
 
     def say(self, text: str = "", style: str = "") -> None:
-        """Print a line, or several."""
+        """Print one or more lines."""
         self.console.print(Text(printable(text), style))
 
     def show(self, renderable: RenderableType) -> None:
-        """Print a table or the like."""
+        """Print a table or a similar object."""
         self.console.print(renderable)
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
-        """A spinner with this text for as long as the block takes, on a terminal; nothing elsewhere."""
+        """Show a spinner with this text during the block on a terminal, and nothing elsewhere."""
         return self.console.status(Text(printable(text))) if self.live else nullcontext()
 
     def document(self, content: Any) -> None:
-        """Print what came of it all, if JSON is asked for; once, at the end."""
+        """Print the result as JSON if that is asked for. Call it once, at the end."""
         if self.as_json:
             click.echo(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--json` to a command; what it prints through comes as `output`."""
+    """Add `--json` to a command. The object that the command prints through is passed as `output`."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; what goes on is told on stderr.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document. Progress is shown on stderr.")
     @wraps(command)
     def with_output(*arguments: Any, as_json: bool, **options: Any) -> Any:
         return command(*arguments, output=Output(as_json=as_json), **options)
@@ -93,5 +93,5 @@ def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def printable(text: str) -> str:
-    """`text` without what could steer a terminal: it may come from anywhere."""
+    """Return `text` without characters that could control a terminal. The text may come from anywhere."""
     return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) != "Cc")

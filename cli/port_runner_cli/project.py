@@ -12,7 +12,7 @@ ENTRY_POINT = "lambda_function"
 
 
 def project_folder() -> Path:
-    """Return the nearest folder that holds lambda/lambda_function.py, from the current one upwards.
+    """Return the nearest folder with lambda/lambda_function.py, from the current folder upward.
 
     Without one, return the folder that this program is installed from.
     """
@@ -50,9 +50,9 @@ def load_runner() -> Runner:
 
 
 def _place(error: Exception) -> str:
-    """Where in the project's own files it happened."""
+    """Return the place of the error in the project's own files."""
     if isinstance(error, SyntaxError):
-        return ""  # its text has the place
+        return ""  # the error's text has the place
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if file.is_relative_to(sources()) and "port_runner" not in file.parts:

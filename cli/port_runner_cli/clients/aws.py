@@ -1,4 +1,4 @@
-"""AWS, as commands use it: boto3 with a sentence for what goes wrong."""
+"""boto3 for commands, with a sentence for each failure."""
 
 import os
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ ADVICE = {
     "ExpiredTokenException": "Log in to AWS again: your session has ended.",
     "InvalidClientTokenId": "AWS does not know these credentials. Check AWS_PROFILE or AWS_ACCESS_KEY_ID.",
     "UnrecognizedClientException": "AWS does not know these credentials. Check AWS_PROFILE or AWS_ACCESS_KEY_ID.",
-    "ResourceNotFoundException": "There is none in this account and region. Check name, AWS_PROFILE and AWS_REGION.",
+    "ResourceNotFoundException": "It does not exist in this account and region. Check AWS_PROFILE and AWS_REGION.",
 }
 
 
 class AwsRefused(CommandFailed):
-    """AWS refused a request; `code` is its own word, such as AccessDeniedException."""
+    """AWS refused a request. `code` is AWS's own, such as AccessDeniedException."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -27,18 +27,18 @@ class AwsRefused(CommandFailed):
 
 
 def aws_client(service: str, arn: str = "", *, seconds: float = 30, attempts: int = 3) -> Any:
-    """A boto3 client, in the region of `arn` if that is one; settings are boto3's own. Raises SettingsError.
+    """Return a boto3 client in the region of the ARN `arn`, or by boto3's own settings. Raises SettingsError.
 
-    A call is tried `attempts` times, and each waits so many `seconds` for its answer.
+    A call is tried `attempts` times, and each try waits `seconds` for its answer.
     """
-    import boto3  # slow to import, and most commands do without
+    import boto3  # slow to import, and most commands do not need it
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
     region = arn.split(":")[3] if arn.startswith("arn:") and arn.count(":") >= 5 else None
     config = Config(connect_timeout=5, read_timeout=seconds, retries={"total_max_attempts": attempts})
     try:
-        # boto3 alone of AWS's tools does not read AWS_REGION.
+        # Of AWS's tools, only boto3 does not read AWS_REGION.
         return boto3.client(service, region_name=region or os.environ.get("AWS_REGION") or None, config=config)
     except (BotoCoreError, ValueError) as error:
         raise SettingsError(f"AWS cannot be used: {error} Set AWS_REGION, and AWS_PROFILE if need be.") from error
@@ -46,7 +46,10 @@ def aws_client(service: str, arn: str = "", *, seconds: float = 30, attempts: in
 
 @contextmanager
 def asking_aws(what: str) -> Iterator[None]:
-    """What AWS refuses within the block is a CommandFailed that begins with `what`: «The secret x cannot be read»."""
+    """Turn AWS's refusals in the block into a CommandFailed.
+
+    Its text begins with `what`: "The secret x cannot be read".
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

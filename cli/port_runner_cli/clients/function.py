@@ -1,4 +1,4 @@
-"""The deployed function, as AWS has it: its settings, the mappings that feed it, and an invocation by hand."""
+"""The deployed function in AWS: its settings, its mappings, and an invocation by hand."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.clients.kafka import KafkaMapping
 from port_runner_cli.output import CommandFailed, SettingsError
 
-# The name that the Terraform module gives it unless told otherwise.
+# The Terraform module's default name of the function.
 DEFAULT_NAME = "port-execution-lambda"
 # Lambda ends every invocation by then.
 LONGEST_INVOCATION_SECONDS = 900
@@ -21,7 +21,7 @@ type Json = dict[str, Any]
 
 
 def function_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--function` to a command; it comes as `function_name`."""
+    """Add `--function` to a command. Its value is passed as `function_name`."""
     return click.option(
         "--function",
         "function_name",
@@ -57,7 +57,7 @@ class Function:
 
     @property
     def timeout(self) -> int:
-        """Seconds that an invocation may take."""
+        """The seconds that an invocation may take."""
         return int(self.configuration.get("Timeout", LONGEST_INVOCATION_SECONDS))
 
     @property
@@ -67,7 +67,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a function answered, and the end of its log."""
+    """The answer of a function, and the end of its log."""
 
     failed: bool
     payload: Any
@@ -75,13 +75,13 @@ class Answer:
 
 
 def read_function(name: str) -> Function:
-    """The function of this name or ARN. Raises CommandFailed."""
+    """Return the function with this name or ARN. Raises CommandFailed."""
     with asking_aws(f"The function {name} cannot be read"):
         return Function(aws_client("lambda", name).get_function(FunctionName=name))
 
 
 def read_mappings(function: Function) -> list[KafkaMapping]:
-    """The function's mappings of self-managed Kafka. Raises CommandFailed."""
+    """Return the function's mappings of self-managed Kafka. Raises CommandFailed."""
     client = aws_client("lambda", function.arn)
     with asking_aws(f"The event source mappings of {function.name} cannot be read"):
         pages = client.get_paginator("list_event_source_mappings").paginate(FunctionName=function.name)
@@ -90,7 +90,7 @@ def read_mappings(function: Function) -> list[KafkaMapping]:
 
 
 def failure_queue_of(function_name: str) -> str:
-    """The URL of the queue in which the function keeps records. Raises CommandFailed."""
+    """Return the URL of the function's failure queue. Raises CommandFailed."""
     url = read_function(function_name).environment.get("FAILURE_QUEUE_URL")
     if not url:
         raise SettingsError(
@@ -100,7 +100,7 @@ def failure_queue_of(function_name: str) -> str:
 
 
 def invoke(function_name: str, event: Any) -> Answer:
-    """Give the function an event and wait for its answer. Raises CommandFailed."""
+    """Give the function an event and return its answer. Raises CommandFailed."""
     # A second attempt would be a second invocation.
     client = aws_client("lambda", function_name, seconds=LONGEST_INVOCATION_SECONDS + 5, attempts=1)
     with asking_aws(f"The function {function_name} cannot be invoked"):

@@ -1,4 +1,4 @@
-"""Kafka as an event source mapping reaches it: brokers, login, records by their places."""
+"""Kafka, reached with a mapping's settings: brokers, login, records by their places."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
 
 TIMEOUT_SECONDS = 10.0
-# The first look at a new connection's troubles; the next ones come later, for an answer may have a long way.
+# Seconds for the first look at a new connection's problems. Later looks take longer, as an answer may come from afar.
 FIRST_LOOK_SECONDS = 0.3
 MECHANISMS = {
     "SASL_SCRAM_512_AUTH": "SCRAM-SHA-512",
@@ -28,7 +28,7 @@ type Json = dict[str, Any]
 
 
 class KafkaFailed(CommandFailed):
-    """Kafka cannot be used; `code` is librdkafka's word for it, such as `_AUTHENTICATION`."""
+    """Kafka cannot be used. `code` is librdkafka's name of the error, such as `_AUTHENTICATION`."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class KafkaFailed(CommandFailed):
 
 
 class SecretUnfit(CommandFailed):
-    """A secret can be read and does not hold what Lambda looks for in it."""
+    """A secret can be read, but does not have the content that Lambda needs."""
 
 
 @dataclass(frozen=True)
@@ -63,32 +63,32 @@ class KafkaMapping:
 
     @property
     def access(self) -> Mapping[str, str]:
-        """The ARNs of the secrets with which Lambda connects, by the kind of access."""
+        """The ARNs of the secrets with which Lambda connects, by type of access."""
         return {each["Type"]: each["URI"] for each in self.content.get("SourceAccessConfigurations", [])}
 
     @property
     def login_secret(self) -> tuple[str, str] | None:
-        """The SASL mechanism and the ARN of the secret with the user; None where nobody logs in."""
+        """The SASL mechanism and the ARN of the user's secret, or None without a login."""
         found = [(MECHANISMS[kind], arn) for kind, arn in self.access.items() if kind in MECHANISMS]
         return found[0] if found else None
 
     def user(self) -> Json:
-        """Username and password, from the secret. Raises CommandFailed."""
+        """Return username and password from the secret. Raises CommandFailed."""
         return _secret(self.login_secret[1], "username", "password") if self.login_secret else {}
 
     def authority(self) -> str | None:
-        """A private authority's certificate (PEM), if the mapping names a secret with one. Raises CommandFailed."""
+        """Return the certificate (PEM) of a private authority, or None without such a secret. Raises CommandFailed."""
         arn = self.access.get(CA_CERTIFICATE)
         return None if arn is None else str(_secret(arn, "certificate")["certificate"])
 
     def client_settings(self) -> Json:
-        """Settings of a confluent-kafka client that connects as Lambda would. Raises CommandFailed."""
+        """Return settings of a confluent-kafka client that connects like Lambda. Raises CommandFailed."""
         authority, user = self.authority(), self.user()
         settings: Json = {
             "bootstrap.servers": ",".join(self.brokers),
             "security.protocol": "SASL_SSL" if user else "SSL",
             "socket.timeout.ms": int(TIMEOUT_SECONDS * 1000),
-            # A wrong password is not to be tried many times a second.
+            # A wrong password must not be tried many times a second.
             "reconnect.backoff.ms": 500,
             "log_level": 0,
         }
@@ -115,7 +115,7 @@ def _secret(arn: str, *names: str) -> Json:
 
 @dataclass
 class Troubles:
-    """What a client's connections ran into while it was asked for something; the first trouble tells the cause."""
+    """The errors of a client's connections during one request. The first one tells the cause."""
 
     errors: list["KafkaError"] = field(default_factory=list)
 
@@ -124,11 +124,11 @@ class Troubles:
         return any(each.name() in CAUSES for each in self.errors)
 
     def cause(self, error: "KafkaError") -> "KafkaError":
-        """What brought `error` about, which may only say that the time was up."""
+        """Return the cause of `error`, which may only say that the time was up."""
         return next((each for each in self.errors if each.name() in CAUSES), error)
 
 
-# What tells more than that no broker was left.
+# Errors that tell more than "no broker was left".
 CAUSES = ("_AUTHENTICATION", "_SSL", "_RESOLVE")
 ADVICE = {
     "_AUTHENTICATION": "Username or password is wrong: bring the new ones into the secret.",
@@ -144,11 +144,11 @@ ADVICE = {
 
 @contextmanager
 def open_consumer(mapping: KafkaMapping) -> Iterator["Consumer"]:
-    """A consumer that connects as Lambda would and joins no group. What fails within is raised as CommandFailed."""
+    """Open a consumer that connects like Lambda and joins no group. Errors in the block are raised as CommandFailed."""
     from confluent_kafka import Consumer, KafkaException
 
     troubles = Troubles()
-    # With these it neither commits, nor joins the group as long as it only assigns partitions to itself.
+    # With these settings the consumer does not commit, and does not join the group while it only assigns partitions.
     settings = {
         **mapping.client_settings(),
         "group.id": mapping.group,
@@ -174,7 +174,7 @@ def open_consumer(mapping: KafkaMapping) -> Iterator["Consumer"]:
 
 
 def _connect(consumer: "Consumer", troubles: Troubles) -> None:
-    """Wait until a broker answers, or it is clear why none does."""
+    """Wait until a broker answers, or until the reason why none answers is known."""
     from confluent_kafka import KafkaException
 
     deadline, seconds = time.monotonic() + TIMEOUT_SECONDS, FIRST_LOOK_SECONDS
@@ -183,14 +183,14 @@ def _connect(consumer: "Consumer", troubles: Troubles) -> None:
             consumer.list_topics(timeout=seconds)
             return
         except KafkaException:
-            consumer.poll(0)  # it is here that the client tells of its troubles
+            consumer.poll(0)  # during this call the client reports its errors
             if troubles.has_cause or time.monotonic() > deadline:
                 raise
         seconds = min(2 * seconds, TIMEOUT_SECONDS)
 
 
 def read_records(mapping: KafkaMapping, topic: str, partition: int, first: int, last: int) -> list[Json]:
-    """The records of these offsets as a Kafka event holds them. Raises CommandFailed, also where one is gone."""
+    """Return the records at these offsets in the format of a Kafka event. Raises CommandFailed, also if one is gone."""
     from confluent_kafka import TopicPartition
 
     with open_consumer(mapping) as consumer:
@@ -215,7 +215,7 @@ def _messages(consumer: "Consumer", last: int) -> Iterator["Message"]:
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         message = consumer.poll(max(0.0, deadline - time.monotonic()))
-        if message is None:  # a message without a value is false, too
+        if message is None:  # a message without a value is also false
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         if (error := message.error()) is not None:
             raise KafkaException(error)
@@ -228,7 +228,7 @@ def _messages(consumer: "Consumer", last: int) -> Iterator["Message"]:
 
 
 def to_event_record(message: "Message") -> Json:
-    """A record in a Kafka event's own form.
+    """Return a record in the format of a Kafka event.
 
     https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html
     """
@@ -249,7 +249,7 @@ def to_event_record(message: "Message") -> Json:
 
 
 def make_event(records: Sequence[Json]) -> Json:
-    """The event in which Lambda would send these records."""
+    """Return the event in which Lambda would send these records."""
     partitions: dict[str, list[Json]] = {}
     for record in records:
         partitions.setdefault(f"{record['topic']}-{record['partition']}", []).append(record)

@@ -1,4 +1,4 @@
-"""The connection to Port: its address, its credentials, its answers."""
+"""The connection to Port: address, credentials and requests."""
 
 import json
 import os
@@ -37,19 +37,19 @@ class PortRefused(CommandFailed):
 
 @dataclass(frozen=True)
 class PortAccess:
-    """Where Port is, and where its credentials come from."""
+    """The address of Port, and the source of its credentials."""
 
     url: str
     credentials_file: Path | None = None
     credentials_secret_arn: str | None = None
 
     def connect(self, environment: Mapping[str, str] = os.environ) -> "PortConnection":
-        """Log in. Raises SettingsError before Port is asked, CommandFailed when it refuses."""
+        """Log in. Raises SettingsError before a request is sent, and CommandFailed if Port refuses."""
         url = base_url(self.url)
         return PortConnection(url, *self.credentials(environment))
 
     def credentials(self, environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
-        """Client id and client secret. Raises SettingsError, and CommandFailed where AWS does not give the secret."""
+        """Return client id and client secret. Raises SettingsError, or CommandFailed if AWS refuses the secret."""
         if self.credentials_file is not None:
             return _credentials_in(_text_of(self.credentials_file), str(self.credentials_file))
         arn = self.credentials_secret_arn or environment.get("PORT_CREDENTIALS_SECRET_ARN")
@@ -87,7 +87,7 @@ def _credentials_in(text: str, where: str) -> tuple[str, str]:
 
 
 def port_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say where Port is and who asks; they reach a command as `access`."""
+    """Add the options for Port's address and credentials. They are passed as `access`."""
 
     @click.option(
         "--port-url",
@@ -125,7 +125,7 @@ def port_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def base_url(url: str) -> str:
-    """Port's address without a trailing slash and `/v1`. Raises SettingsError."""
+    """Return Port's address without a trailing slash and `/v1`. Raises SettingsError."""
     base = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
     parts = urlsplit(base)
     if parts.scheme == "https" and parts.hostname and not parts.query:

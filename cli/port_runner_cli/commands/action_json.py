@@ -1,4 +1,4 @@
-"""`action-json`: an action's definition for Port, from the dataclass of its handler's inputs."""
+"""`action-json`: write an action's definition for Port from the dataclass of its handler's inputs."""
 
 import dataclasses
 import enum
@@ -23,10 +23,10 @@ OPERATIONS = ("CREATE", "DAY-2", "DELETE")
 TYPES = ("string", "number", "boolean", "object", "array")
 PLAIN = {Kind.TEXT: "string", Kind.WHOLE_NUMBER: "number", Kind.NUMBER: "number", Kind.BOOLEAN: "boolean"}
 CHOICES = {str: "string", int: "number", float: "number", bool: "boolean"}
-# What the file keeps of an input whose type has changed.
+# The parts that the file keeps for an input whose type has changed.
 FOR_PEOPLE = ("title", "description", "icon")
 
-# With it a message carries all that the runner looks for, in the places where it looks first.
+# With this payload, a message has everything that the runner looks for, in the places where it looks first.
 PAYLOAD: Json = {
     "action": "{{ .action.identifier }}",
     "resourceType": "run",
@@ -50,8 +50,8 @@ PAYLOAD: Json = {
 class DeclaredInput:
     """An input as a handler's dataclass declares it.
 
-    `definitions` are Port's definitions of inputs that the field takes: one, or several where its type leaves open
-    what it is. `default` is None where there is none that Port's form could show.
+    `definitions` are Port's definitions of inputs that fit the field: one, or several if the field's type allows
+    several types. `default` is None if there is no default that Port's form can show.
     """
 
     name: str
@@ -62,7 +62,7 @@ class DeclaredInput:
 
 
 def declared_inputs(inputs: type) -> list[DeclaredInput]:
-    """The inputs of a handler's dataclass, in its order."""
+    """Return the inputs of a handler's dataclass, in its order."""
     hints = typing.get_type_hints(inputs)
     return [
         DeclaredInput(
@@ -125,7 +125,7 @@ def _choices(values: Iterable[Any]) -> list[Json]:
     for value in values:
         if type(value) in CHOICES:
             by_type.setdefault(CHOICES[type(value)], []).append(value)
-    # A checkbox has its two values and no list of them.
+    # A checkbox needs no list of its two values.
     return [{"type": kind} if kind == "boolean" else {"type": kind, "enum": by_type[kind]} for kind in by_type]
 
 
@@ -134,9 +134,10 @@ def _distinct(definitions: Iterable[Json]) -> list[Json]:
 
 
 def action_definition(route: Route, *, operation: str | None = None, blueprint: str | None = None) -> Json:
-    """The action of a handler: its inputs, and a payload with all that the runner looks for.
+    """Return the action of a handler, with its inputs and a payload that has everything the runner looks for.
 
-    `operation` and `blueprint` say what the handler leaves open. Raises CommandFailed for inputs that Port has not.
+    `operation` and `blueprint` are for a handler that takes any. Raises CommandFailed for inputs that Port does not
+    have.
     """
     inputs = declared_inputs(route.inputs) if route.inputs else []
     description = inspect.cleandoc(route.handler.__doc__ or "").partition("\n")[0].rstrip(".")
@@ -184,9 +185,9 @@ def _title(name: str) -> str:
 
 
 def merged(definition: Json, existing: Json) -> Json:
-    """`definition` in place of an older one, keeping of this what a handler does not say.
+    """Return `definition` merged over an older one. Parts that a handler does not define come from the older one.
 
-    Titles, descriptions, choices that narrow a free text, the order, and the payload are people's.
+    These are titles, descriptions, choices that narrow a free text, the order, and the payload.
     """
     inputs, older = definition["trigger"]["userInputs"], existing["trigger"].get("userInputs", {})
     known = older.get("properties", {})
@@ -197,7 +198,7 @@ def merged(definition: Json, existing: Json) -> Json:
             name: _merged_input(inputs["properties"][name], known.get(name, {}))
             for name in [*(name for name in known if name in inputs["properties"]), *inputs["properties"]]
         },
-        # What JQ decides is not for a dataclass to say.
+        # A JQ condition cannot come from a dataclass.
         "required": required if isinstance(required, dict) else _ordered(inputs["required"], required or []),
     }
     if "steps" not in older:
@@ -225,9 +226,7 @@ def _ordered(names: Sequence[str], older: Sequence[str]) -> list[str]:
 
 @click.command("action-json")
 @click.argument("identifier")
-@click.option(
-    "--operation", type=click.Choice(OPERATIONS), help="What the action does to an entity; CREATE by default."
-)
+@click.option("--operation", type=click.Choice(OPERATIONS), help="The operation of the action. Default: CREATE.")
 @click.option("--blueprint", metavar="IDENTIFIER", help="The blueprint whose entities the action is about.")
 @click.option(
     "--output",
@@ -239,8 +238,8 @@ def _ordered(names: Sequence[str], older: Sequence[str]) -> list[str]:
 def action_json(identifier: str, operation: str | None, blueprint: str | None, file: Path | None) -> None:
     """Write an action's JSON for Port from its handler.
 
-    The action is what the handler of IDENTIFIER is registered for; its inputs are the fields of the dataclass. Print
-    it, or write it into a file for `setup`. It is safe to run this again.
+    The action is the one of the handler registered for IDENTIFIER. Its inputs are the fields of the handler's
+    dataclass. Prints the JSON, or writes it into a file for `setup`. It is safe to run this again.
     """
     route = _route(load_runner().routes, identifier, operation, blueprint)
     definition = action_definition(route, operation=operation, blueprint=blueprint)
@@ -281,7 +280,7 @@ def _existing(file: Path, identifier: str) -> Json | None:
 def _route(routes: Sequence[Route], identifier: str, operation: str | None, blueprint: str | None) -> Route:
     named = [route for route in routes if route.identifier == identifier]
     if not named:
-        known = ", ".join(sorted({route.identifier for route in routes})) or "none at all"
+        known = ", ".join(sorted({route.identifier for route in routes})) or "none"
         raise SettingsError(
             f"No handler is registered for {identifier}; there are: {known}. Register one with "
             f'@router.action("{identifier}", inputs=…) and include its router in lambda/lambda_function.py.'

@@ -1,4 +1,4 @@
-"""`check`: where Port's actions and the handlers of this project disagree."""
+"""`check`: find differences between Port's actions and the handlers of this project."""
 
 import json
 import re
@@ -29,7 +29,7 @@ THEN_SET_UP = f"`{COMMAND} action-json` and `{COMMAND} setup` bring the handler'
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One thing that an action and its handler do not agree on, and what to do."""
+    """A difference between an action and its handler, and what to do about it."""
 
     action: str
     problem: str
@@ -39,7 +39,7 @@ class Disagreement:
 def disagreements(
     actions: Sequence[Json], routes: Sequence[Route], paths: MessagePaths, *, all_actions: bool = True
 ) -> Iterator[Disagreement]:
-    """Compare actions as Port defines them with the handlers; without `all_actions` only these are at issue."""
+    """Compare actions as Port defines them with the handlers. Without `all_actions`, only these actions count."""
     taken: set[int] = set()
     for action in actions:
         route = _route_of(action, routes)
@@ -109,7 +109,7 @@ def _without_handler(action: Json, routes: Sequence[Route]) -> tuple[str, str]:
             "Change the operation or the blueprint in the action or in the handler's @router.action(…).",
         )
     return (
-        "no handler takes it, so its runs go on for ever",
+        "no handler takes it, so its runs never end",
         f'Write one: @router.action("{action["identifier"]}", inputs=…). If another program takes them, name the '
         "actions that are to be checked.",
     )
@@ -123,7 +123,7 @@ def _about_inputs(user_inputs: Json, declared: Sequence[DeclaredInput]) -> Itera
     required = user_inputs.get("required", [])
     for each in declared:
         if each.name not in defined:
-            consequence = "every run fails" if each.required else "nobody can fill it in"
+            consequence = "every run fails" if each.required else "no one can fill it in"
             yield f"the input {each.name} of {each.field} is missing in Port: {consequence}", f"{THEN_SET_UP}."
             continue
         yield from _about_input(each, defined[each.name])
@@ -172,7 +172,7 @@ def _about_input(declared: DeclaredInput, defined: Json) -> Iterator[tuple[str, 
 
 
 def _arrives_as(definition: Mapping[str, Any]) -> set[str]:
-    """JSON's types that such an input comes as: an entity is its identifier or all of it, as the payload has it."""
+    """Return the JSON types of such an input. An entity is its identifier or its object, depending on the payload."""
     return {str(definition.get("type"))} | ({"object"} if definition.get("format") == "entity" else set())
 
 
@@ -194,7 +194,7 @@ def _about_secrecy(declared: DeclaredInput, secret: bool, encrypted: bool) -> It
 
 
 def _about_choices(declared: DeclaredInput, takes: Any, offers: Any) -> Iterator[tuple[str, str]]:
-    if takes is None or isinstance(offers, dict):  # any text is taken, or JQ makes the choices in Port's form
+    if takes is None or isinstance(offers, dict):  # any text fits, or JQ makes the choices in Port's form
         return
     if offers is None:
         yield (
@@ -228,12 +228,12 @@ def _about_payload(
     if not payload:
         yield "it has no payload, and what Port sends then is not documented", take_ours
         return
-    if "spreadValue" in json.dumps(payload):  # what it spreads is known to nobody before a run
+    if "spreadValue" in json.dumps(payload):  # its result is not known before a run
         return
     parts = [part for part in (payload if isinstance(payload, list) else [payload]) if isinstance(part, dict)]
     if not any(".run.id" in text for text in _found(parts, paths.run_id) if isinstance(text, str)):
         yield (
-            "its payload has no run id where the runner looks for one, so its runs go on for ever",
+            "its payload has no run id where the runner looks for one, so its runs never end",
             f'Put "runId": "{{{{ .run.id }}}}" into the payload\'s "context". {take_ours}',
         )
     said = next((text for text in _found(parts, paths.action) if isinstance(text, str)), None)
@@ -250,7 +250,7 @@ def _about_payload(
 
 
 def _found(parts: Sequence[Json], paths: Sequence[str]) -> Iterator[Any]:
-    """What lies at the paths; of a template on the way, the template and the rest of the path."""
+    """Return the values at the paths. For a template on the way, return the template and the rest of the path."""
     for path in paths:
         for part in parts:
             value: Any = part
@@ -266,7 +266,7 @@ def _found(parts: Sequence[Json], paths: Sequence[str]) -> Iterator[Any]:
 
 
 def actions_in_port(port: PortConnection, identifiers: Sequence[str] = ()) -> list[Json]:
-    """The named actions as Port has them, or all of them. Raises CommandFailed."""
+    """Return the named actions as Port has them, or all actions. Raises CommandFailed."""
     found = port.call("GET", "/actions", query={"version": "v2"}, what="to list the actions").get("actions")
     if not isinstance(found, list):
         raise CommandFailed(f"Port at {port.url} did not list its actions. Check the address.")
@@ -295,10 +295,10 @@ def _named(actions: Sequence[Json], identifiers: Sequence[str], where: str) -> l
 @port_options
 @output_option
 def check(actions: tuple[str, ...], files: tuple[Path, ...], access: PortAccess, output: Output) -> None:
-    """Say where Port's actions and the handlers disagree.
+    """List the differences between Port's actions and the handlers.
 
-    Without ACTIONS, every action that Port invokes over Kafka is checked, and every handler must have one. The exit
-    code is 1 if something disagrees.
+    Without ACTIONS, every action that Port invokes over Kafka is checked, and every handler must have an action. The
+    exit code is 1 if there is a difference.
     """
     runner = load_runner()
     if files:

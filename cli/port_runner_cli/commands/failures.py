@@ -1,4 +1,4 @@
-"""`failures`: what the failure queue keeps, and the way back to the function."""
+"""`failures`: show the records in the failure queue, and send them to the function again."""
 
 import base64
 import json
@@ -33,11 +33,11 @@ from port_runner_cli.clients.kafka import KafkaMapping, make_event, read_records
 from port_runner_cli.output import COMMAND, CommandFailed, OrderedGroup, Output, SettingsError, output_option
 from port_runner_cli.project import load_runner
 
-# How long a message stays hidden should this process be killed; otherwise it is given back at the end.
+# Seconds that a message stays hidden if this process is killed. Otherwise it is given back at the end.
 HIDDEN_SECONDS = 120
-# The longest that SQS hides one.
+# The longest time for which SQS hides a message.
 LONGEST_HIDDEN_SECONDS = 12 * 3600
-# With a wait, SQS asks all its servers: without, an answer can be empty though there is something.
+# With a wait, SQS asks all its servers. Without one, an answer can be empty although there is a message.
 WAIT_SECONDS = 1
 AT_ONCE = 10
 SHORT_ID = 8
@@ -50,7 +50,7 @@ type Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Place:
-    """Records of one partition, by their offsets."""
+    """The records of one partition, by their offsets."""
 
     topic: str
     partition: int
@@ -64,9 +64,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Kept:
-    """A message of the queue: a record that the function kept, or what Lambda says of a batch that it gave up.
+    """A message of the queue: a record that the function kept, or Lambda's message about a batch that it gave up.
 
-    `sent` is seconds since the epoch.
+    `sent` is in seconds of the epoch.
     """
 
     id: str
@@ -83,7 +83,7 @@ class Kept:
 
     @property
     def is_batch(self) -> bool:
-        """Whether it is Lambda's own record of a batch, with offsets and no content.
+        """Return whether the message is Lambda's own about a batch, with offsets and without content.
 
         https://docs.aws.amazon.com/lambda/latest/dg/kafka-on-failure-destination.html
         """
@@ -91,13 +91,13 @@ class Kept:
 
     @property
     def places(self) -> list[Place]:
-        """Where its records lie in Kafka; empty for what nobody here wrote."""
+        """The places of its records in Kafka. Empty for a message that neither the function nor Lambda wrote."""
         try:
             if not self.is_batch:
                 offset = int(self.body["offset"])
                 return [Place(str(self.body["topic"]), int(self.body["partition"]), offset, offset)]
             batches = self.body["KafkaBatchInfo"]["recordsInfo"].items()
-            # Of the key, `topic-partition`, only the part behind the last dash is no topic.
+            # In the key, `topic-partition`, the topic may contain dashes too.
             return [
                 Place(
                     group.rpartition("-")[0],
@@ -111,7 +111,10 @@ class Kept:
             return []
 
     def records(self, mappings: Callable[[], Sequence[KafkaMapping]]) -> list[Json]:
-        """Its records as a Kafka event holds them, from Kafka where it has only their places. Raises CommandFailed."""
+        """Return its records in the format of a Kafka event, read from Kafka if it has only places.
+
+        Raises CommandFailed.
+        """
         if not self.places:
             raise CommandFailed(f"{self.id} is neither a record that the function kept nor one of Lambda's.")
         if not self.is_batch and isinstance(self.body.get("record"), dict):
@@ -129,13 +132,13 @@ class Kept:
 
 
 def to_record(content: Json) -> Record:
-    """A record of an event as the runner reads it."""
+    """Return a record of an event as the runner reads it."""
     topic, partition = str(content["topic"]), int(content["partition"])
     return Record(topic, partition, int(content["offset"]), f"{topic}-{partition}", content=content)
 
 
 def run_and_action(content: Json, paths: MessagePaths) -> tuple[str | None, str | None]:
-    """The run and the action that a record names."""
+    """Return the run and the action that a record names."""
     with suppress(MessageError):
         read = read_message(to_record(content), paths)
         if isinstance(read, RunRequest):
@@ -148,7 +151,7 @@ def run_and_action(content: Json, paths: MessagePaths) -> tuple[str | None, str 
 
 @dataclass
 class Queue:
-    """The messages of an SQS queue: hidden from others while they are looked at, and given back in the end."""
+    """The messages of an SQS queue. They are hidden from others while they are in use, and given back at the end."""
 
     url: str
     _held: dict[str, Kept] = field(default_factory=dict)
@@ -162,12 +165,12 @@ class Queue:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What cannot be given back comes back by itself.
+        # A message that cannot be given back becomes visible by itself.
         with suppress(CommandFailed):
             self.hide(list(self._held.values()), 0)
 
     def take(self) -> list[Kept]:
-        """Every message, oldest first. Raises CommandFailed."""
+        """Return every message, oldest first. Raises CommandFailed."""
         while new := [each for each in self._receive() if each.id not in self._held]:
             self._held |= {each.id: each for each in new}
         return sorted(self._held.values(), key=lambda each: each.sent)
@@ -184,7 +187,7 @@ class Queue:
         return [_kept(message) for message in answer.get("Messages", [])]
 
     def hide(self, messages: Sequence[Kept], seconds: int) -> None:
-        """Keep messages hidden for so long from now; 0 gives them back at once. Raises CommandFailed."""
+        """Keep messages hidden for `seconds` from now. 0 gives them back at once. Raises CommandFailed."""
         for start in range(0, len(messages), AT_ONCE):
             entries = [
                 {"Id": str(number), "ReceiptHandle": message.receipt, "VisibilityTimeout": seconds}
@@ -217,7 +220,7 @@ def _kept(message: Json) -> Kept:
 
 
 def chosen(messages: Sequence[Kept], ids: Sequence[str]) -> list[Kept]:
-    """The messages whose ids begin with these. Raises SettingsError where one is missing or could be several."""
+    """Return the messages whose ids begin with these. Raises SettingsError for a missing or ambiguous id."""
     found: dict[str, Kept] = {}
     for wanted in ids:
         fitting = [each for each in messages if each.id.startswith(wanted.lower())]
@@ -228,12 +231,12 @@ def chosen(messages: Sequence[Kept], ids: Sequence[str]) -> list[Kept]:
     return list(found.values())
 
 
-# Sending again
+# Resending
 
 
 @dataclass(frozen=True)
 class Resent:
-    """What became of a message that was sent again: `taken`, `kept again` (as a new message) or `not taken`."""
+    """The result of resending a message: `taken`, `kept again` (as a new message) or `not taken`."""
 
     outcome: Literal["taken", "kept again", "not taken"]
     text: str
@@ -242,10 +245,10 @@ class Resent:
 def resend(
     message: Kept, function: Function, mappings: Callable[[], Sequence[KafkaMapping]], paths: MessagePaths
 ) -> Resent:
-    """Give the message's records to the function, one after the other, until it does not take one.
+    """Give the message's records to the function one after the other, until it does not take one.
 
-    Of a batch, records that are for somebody else are left out: the function would pass over them without a word.
-    Raises CommandFailed where there is nothing to send, or the function cannot be asked.
+    Records of a batch that are for another consumer are left out, because the function would skip them without a log
+    line. Raises CommandFailed if there is nothing to send, or if the function cannot be invoked.
     """
     told = []
     again = ""
@@ -280,7 +283,7 @@ def _refusal(answer: Answer) -> str | None:
     return None
 
 
-# Events behind which a record needs nothing more, and those which say that nothing was done about it.
+# Events after which a record is done, and events after which nothing was done about it.
 DONE = {
     "run.reported": "ended in {status}",
     "run.not_in_progress": "had ended before",
@@ -289,16 +292,16 @@ DONE = {
 }
 NOT_DONE = {
     "record.given_up": "the function gave it up, for it has no queue: {reason}",
-    # Kept by the same process, it is not kept a second time: what is here is all there is of it.
+    # A process does not keep the same record twice, so this message may be the only copy.
     "record.kept_before": "{reason}",
     "action.unknown": "no handler takes it",
 }
 
 
 def _fate(content: Json, log: str) -> Resent:
-    """What the end of the function's log says about a record.
+    """Return what the end of the function's log says about a record.
 
-    That the invocation went well is not enough: a record that is given up is consumed as well.
+    The success of the invocation is not enough: a record that is given up is consumed too.
     """
     place = (content["topic"], content["partition"], content["offset"])
     for line in _json_lines(log):
@@ -315,7 +318,7 @@ def _fate(content: Json, log: str) -> Resent:
             return Resent("taken", f"{what} {DONE[event].format(**values)}")
     return Resent(
         "not taken",
-        "the invocation went well, but the end of its log does not say what became of the record; LOG_LEVEL may hide "
+        "the invocation succeeded, but the end of its log does not say what happened to the record; LOG_LEVEL may hide "
         f"it. See what Port shows of the run; then `{COMMAND} failures remove` does the rest.",
     )
 
@@ -332,7 +335,7 @@ def _json_lines(text: str) -> Iterator[Json]:
 
 
 def summary(message: Kept, paths: MessagePaths) -> Json:
-    """A message in few words."""
+    """Return a message in a few words."""
     record = message.body.get("record") if message.places and not message.is_batch else None
     run_id, action = run_and_action(record, paths) if isinstance(record, dict) else (None, None)
     return {
@@ -350,7 +353,7 @@ def _moment(seconds: float) -> str:
 
 
 def show_list(found: Sequence[Json], output: Output) -> None:
-    """A table on a terminal, a line for each elsewhere."""
+    """Return a table on a terminal, and a line for each message elsewhere."""
     rows = [
         (
             each["id"][:SHORT_ID],
@@ -373,7 +376,7 @@ def show_list(found: Sequence[Json], output: Output) -> None:
 
 
 def content_of(record: Json, secret_inputs: Collection[str]) -> Any:
-    """What a record says, secret inputs and headers masked; of what is no JSON only the length."""
+    """Return a record's content with secret inputs and headers masked. If it is not JSON, return only its length."""
     try:
         return without_secrets(parsed(to_record(record)), secret_inputs)
     except MessageError as error:
@@ -383,7 +386,7 @@ def content_of(record: Json, secret_inputs: Collection[str]) -> Any:
 
 
 def _handlers(output: Output) -> tuple[frozenset[str], MessagePaths]:
-    """Which inputs the handlers declare secret, and where the runner looks for the parts of a message."""
+    """Return the inputs that the handlers declare as secret, and the places where the runner looks for parts."""
     try:
         runner = load_runner()
     except SettingsError as error:
@@ -397,18 +400,21 @@ def _handlers(output: Output) -> tuple[frozenset[str], MessagePaths]:
 
 @click.group(cls=OrderedGroup)
 def failures() -> None:
-    """See what the failure queue keeps, and send it again.
+    """Show the failure queue, and resend its messages.
 
-    The queue keeps records that could be neither run nor reported, and with a failure destination the batches that
-    Lambda gave up. To look at them removes nothing.
+    The queue keeps records that could be neither run nor reported. With a failure destination, it also keeps the
+    batches that Lambda gave up. Looking at messages removes nothing.
     """
 
 
 def queue_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that name the queue and the function; the queue comes as `queue_url`, a call that asks for it."""
+    """Add the options for the queue and the function.
+
+    The queue is passed as `queue_url`, a function that returns it.
+    """
 
     @function_option
-    @click.option("--queue-url", metavar="URL", help="The queue; by default that of the function.")
+    @click.option("--queue-url", metavar="URL", help="The queue. Default: the function's failure queue.")
     @wraps(command)
     def with_queue(*arguments: Any, function_name: str, queue_url: str | None, **options: Any) -> Any:
         url = queue_url or failure_queue_of(function_name)
@@ -426,7 +432,7 @@ def _some(ids: Sequence[str], every: bool) -> None:
 @queue_options
 @output_option
 def list_failures(function_name: str, queue_url: str, output: Output) -> None:
-    """List what the queue keeps, oldest first."""
+    """List the messages of the queue, oldest first."""
     del function_name
     _, paths = _handlers(output)
     with Queue(queue_url) as queue, output.waiting("Reading the queue"):
@@ -447,9 +453,9 @@ def list_failures(function_name: str, queue_url: str, output: Output) -> None:
 @queue_options
 @output_option
 def show(id: str, event: bool, function_name: str, queue_url: str, output: Output) -> None:
-    """Show one message: why it is here, and what it says.
+    """Show one message: why it is in the queue, and its content.
 
-    Secret inputs and headers are masked. A record of which the queue has only the place is fetched from Kafka.
+    Secret inputs and headers are masked. If the queue has only the place of a record, the record is read from Kafka.
     """
     secret_inputs, paths = _handlers(output)
     with Queue(queue_url) as queue, output.waiting("Reading the queue"):
@@ -482,9 +488,9 @@ def show(id: str, event: bool, function_name: str, queue_url: str, output: Outpu
 def resend_failures(ids: tuple[str, ...], every: bool, function_name: str, queue_url: str, output: Output) -> None:
     """Send messages to the function again.
 
-    Their records go as Kafka events, and a message is removed once the function is done with all of them; otherwise
-    it stays in the queue. To send something twice does no harm: a run that has ended is not run again. The exit code
-    is 1 if one was not taken, or was kept again.
+    Their records are sent as Kafka events. A message is removed when the function is done with all of its records;
+    otherwise it stays in the queue. Sending a message twice does no harm: a run that has ended is not run again. The
+    exit code is 1 if a message was not taken, or was kept again.
     """
     _some(ids, every)
     function = read_function(function_name)
@@ -512,7 +518,7 @@ def resend_failures(ids: tuple[str, ...], every: bool, function_name: str, queue
 
 
 def _selected(queue: Queue, ids: Sequence[str], every: bool) -> list[Kept]:
-    """What is meant; the rest is given back at once."""
+    """Return the selected messages. The others are given back at once."""
     found = queue.take()
     messages = found if every else chosen(found, ids)
     queue.hide([each for each in found if each not in messages], 0)
@@ -524,18 +530,18 @@ def _resent(
 ) -> Resent:
     try:
         return resend(message, function, mappings, paths)
-    except CommandFailed as error:  # the others may fare better
+    except CommandFailed as error:  # other messages may still succeed
         return Resent("not taken", error.message)
 
 
 @failures.command()
 @click.argument("ids", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Everything that is in the queue now.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @queue_options
 @output_option
 def remove(ids: tuple[str, ...], every: bool, yes: bool, function_name: str, queue_url: str, output: Output) -> None:
-    """Remove messages for good, without running anything."""
+    """Remove messages permanently, without running anything."""
     del function_name
     _some(ids, every)
     _, paths = _handlers(output)

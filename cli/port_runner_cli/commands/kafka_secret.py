@@ -1,4 +1,4 @@
-"""`kafka-secret`: what Terraform must know of Port's Kafka, from Port itself."""
+"""`kafka-secret`: fetch from Port what Terraform needs to know about Port's Kafka."""
 
 import json
 import os
@@ -19,7 +19,7 @@ type Outcome = Literal["unchanged", "created", "updated"]
 
 
 def kafka_of(port: PortConnection) -> tuple[str, dict[str, Any]]:
-    """The organization's id, and brokers, username and password for its Kafka topics. Raises CommandFailed."""
+    """Return the organization's id, and brokers, username and password of its Kafka topics. Raises CommandFailed."""
     organization = port.call("GET", "/organization", what="to show the organization").get("organization", {})
     credentials = port.call("GET", "/kafka-credentials", what="the Kafka credentials").get("credentials", {})
     texts = (organization.get("id"), credentials.get("username"), credentials.get("password"))
@@ -31,9 +31,9 @@ def kafka_of(port: PortConnection) -> tuple[str, dict[str, Any]]:
 
 
 def store(name_or_arn: str, username: str, password: str) -> tuple[str, Outcome]:
-    """Put the credentials into a secret, making it if it has a name and does not exist. Raises CommandFailed.
+    """Store the credentials in a secret, and return its ARN.
 
-    Returns the secret's ARN.
+    A secret with a new name is created. Raises CommandFailed.
     """
     client = aws_client("secretsmanager", name_or_arn)
     content = {"username": username, "password": password}
@@ -59,7 +59,7 @@ def store(name_or_arn: str, username: str, password: str) -> tuple[str, Outcome]
 def _current(client: Any, name_or_arn: str) -> Any:
     try:
         found = client.get_secret_value(SecretId=name_or_arn)
-    except client.exceptions.ResourceNotFoundException:  # there is none, or it is empty
+    except client.exceptions.ResourceNotFoundException:  # the secret does not exist, or it is empty
         return None
     return found if "SecretString" in found else None
 
@@ -72,7 +72,7 @@ def _parsed(text: str) -> Any:
 
 
 def write_variables(file: Path, variables: dict[str, Any]) -> Outcome:
-    """Put Terraform variables into a file, keeping the others in it. Raises SettingsError."""
+    """Write Terraform variables into a file, and keep its other variables. Raises SettingsError."""
     try:
         existing = json.loads(file.read_text()) if file.exists() else None
     except (OSError, ValueError) as error:
@@ -90,7 +90,7 @@ def write_variables(file: Path, variables: dict[str, Any]) -> Outcome:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write all of a file or nothing. What else is in it is not ours: only its owner may read it."""
+    """Write a complete file, or none. Only its owner may read it, because its other content is not known."""
     descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(descriptor, "w") as opened:
@@ -109,22 +109,22 @@ def _replace(file: Path, text: str) -> None:
     default=f"port.auto{SUFFIX}",
     show_default=True,
     metavar="FILE",
-    help="Where to write the variables. Terraform reads *.auto.tfvars.json in the folder that it is applied in.",
+    help="File for the variables. Terraform reads *.auto.tfvars.json in the folder where it is applied.",
 )
 @click.option(
     "--store",
     "secret",
     metavar="NAME_OR_ARN",
-    help="Put username and password into this secret of AWS Secrets Manager; a name that is new makes one.",
+    help="Store username and password in this secret of AWS Secrets Manager. A new name creates it.",
 )
 @port_options
 @output_option
 def kafka_secret(file: Path, secret: str | None, access: PortAccess, output: Output) -> None:
     """Fetch Kafka's brokers and credentials from Port.
 
-    Writes port_org_id and kafka_bootstrap_servers for Terraform, and no secret. With --store the credentials go into
-    AWS Secrets Manager, and the secret's ARN beside the other variables. The password is shown nowhere. It is safe to
-    run this again, and after a rotation in Port it brings the new password into the secret.
+    Writes port_org_id and kafka_bootstrap_servers for Terraform, without any secret. With --store, the credentials go
+    into AWS Secrets Manager, and the secret's ARN is written with the other variables. The password is never shown. It
+    is safe to run this again. After a rotation in Port, it stores the new password in the secret.
     """
     if not file.name.endswith(SUFFIX):
         raise SettingsError(f"{file} must end in {SUFFIX}: Terraform takes the file's form from its name.")

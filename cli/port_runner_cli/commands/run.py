@@ -18,7 +18,7 @@ type Json = dict[str, Any]
 
 ENDED = ("SUCCESS", "FAILURE", "DECLINED")
 POLL_SECONDS = 1.0
-# As many lines as Port gives at once.
+# The most lines that Port returns at once.
 PAGE = 50
 
 NOT_IN_TIME = 3
@@ -30,7 +30,10 @@ LIKE = {"string": "text", "number": "2.5", "boolean": "true", "array": '["a", "b
 
 
 def inputs_of(action: Json, given: Mapping[str, str], from_file: Mapping[str, Any], secret: Mapping[str, str]) -> Json:
-    """The inputs to send; `given` and `secret` are texts, made what the action declares. Raises SettingsError."""
+    """Return the inputs to send.
+
+    The texts `given` and `secret` get the types that the action declares. Raises SettingsError.
+    """
     user_inputs = action["trigger"].get("userInputs", {})
     defined = user_inputs.get("properties", {})
     for name in [*from_file, *given, *secret]:
@@ -46,8 +49,8 @@ def inputs_of(action: Json, given: Mapping[str, str], from_file: Mapping[str, An
     for name in given:
         if defined[name].get("encryption"):
             raise SettingsError(
-                f"The input {name} is secret, and arguments are there for all to see. Give it with --inputs-file, "
-                f"with --secret-env {name}=VARIABLE, or with --secret-prompt {name}."
+                f"The input {name} is secret, and all users of the machine can see arguments. Give it with "
+                f"--inputs-file, with --secret-env {name}=VARIABLE, or with --secret-prompt {name}."
             )
     texts = {**given, **secret}
     inputs = {**from_file, **{name: _typed(name, text, defined[name], name in secret) for name, text in texts.items()}}
@@ -102,7 +105,7 @@ def _pairs(arguments: Sequence[str], option: str) -> dict[str, str]:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not (name and equals):
-            # What was given may be a secret that is in the wrong place.
+            # The given text may be a secret in the wrong place.
             raise SettingsError(f"{option} takes NAME=VALUE; one has no name or no equals sign.")
         pairs[name] = value
     return pairs
@@ -130,7 +133,7 @@ def _secrets(from_environment: Mapping[str, str], prompted: Sequence[str]) -> di
 
 @dataclass
 class Followed:
-    """What is known of a run, and shown; `began` is a reading of the monotonic clock."""
+    """The known state of a run, and its output. `began` is a moment of the monotonic clock."""
 
     port: PortConnection
     output: Output
@@ -156,7 +159,7 @@ class Followed:
         self.output.say(first + text.replace("\n", "\n" + " " * len(first)), style)
 
     def look(self) -> None:
-        """Ask Port for the run and its log, and show what is new. An outage is said once, and waited out."""
+        """Ask Port for the run and its log, and show what is new. An outage is reported once, and waited out."""
         try:
             run = self._get()
             for line in self._new_lines():
@@ -187,10 +190,10 @@ class Followed:
                 self.tell("link", link)
 
     def _new_lines(self) -> list[Json]:
-        """The log lines not yet seen, oldest first; in which order Port lists them is not documented."""
+        """Return the log lines that are new, oldest first. Port does not document the order in which it lists them."""
         seen = {line.get("id") for line in self.lines}
         found = self._pages(len(seen))
-        if any(line.get("id") in seen for line in found):  # the newest come first
+        if any(line.get("id") in seen for line in found):  # the newest lines come first
             found = self._pages(0, until=seen)
         new = {line.get("id"): line for line in found if line.get("id") not in seen}
         return sorted(new.values(), key=lambda line: str(line.get("createdAt")))
@@ -207,13 +210,13 @@ class Followed:
 
 
 def list_links(run: Json) -> list[str]:
-    """A run's links; Port has one or several."""
+    """Return a run's links. Port has one or several."""
     link = run.get("link") or []
     return [link] if isinstance(link, str) else list(link)
 
 
 def follow(followed: Followed, timeout: float) -> None:
-    """Show what happens to the run until it has ended or the time is up."""
+    """Show the run until it has ended or the time is up."""
     with followed.output.waiting("Waiting for the run"):
         while True:
             followed.look()
@@ -223,14 +226,14 @@ def follow(followed: Followed, timeout: float) -> None:
 
 
 def affected_entities(port: PortConnection, run_id: str) -> list[Json]:
-    """Action, blueprint and identifier of each entity that the run changed, as Port's audit log has it.
+    """Return action, blueprint and identifier of each entity that the run changed, from Port's audit log.
 
-    Empty where Port does not say: the audit log needs a permission of its own.
+    The result is empty without the permission to read the audit log.
     """
     query = {"run_id": run_id, "resources": "entity", "limit": "100"}
     with suppress(PortRefused, PortUnavailable):
         answer = port.call("GET", "/audit-log", query=query, what="to show the audit log")
-        # The fields of a record are documented, what the list is called is not.
+        # Port documents the fields of a record, but not the name of the list.
         records = next((value for value in answer.values() if isinstance(value, list)), [])
         contexts = [(record.get("action"), record.get("context") or {}) for record in records]
         found = [
@@ -254,8 +257,8 @@ def affected_entities(port: PortConnection, run_id: str) -> list[Json]:
 )
 @click.option("--secret-prompt", multiple=True, metavar="NAME", help="A secret input, asked for without showing it.")
 @click.option("--entity", metavar="IDENTIFIER", help="The entity that a DAY-2 or DELETE action is for.")
-@click.option("--run-as", metavar="EMAIL", help="The user of Port who is to be the run's author.")
-@click.option("--no-follow", is_flag=True, help="Start the run and leave it.")
+@click.option("--run-as", metavar="EMAIL", help="Email address of the Port user who becomes the run's author.")
+@click.option("--no-follow", is_flag=True, help="Start the run without following it.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=900, show_default=True, help="Seconds to follow it for."
 )
@@ -276,7 +279,7 @@ def run(
 ) -> None:
     """Execute an action in Port and follow its run.
 
-    Values of inputs are read as the action declares them: numbers, true or false, JSON for lists and objects. A secret
+    Input values are read as the action declares them: numbers, true or false, JSON for lists and objects. A secret
     input is never an argument.
 
     The exit code is 0 if the run ended in SUCCESS, 1 in FAILURE, and 3 if it had not ended when the time was up.
@@ -297,7 +300,7 @@ def run(
         try:
             follow(followed, timeout)
         except KeyboardInterrupt:
-            output.say(f"No longer following. The run {followed.identifier} goes on.", "yellow")
+            output.say(f"No longer following. The run {followed.identifier} continues.", "yellow")
             raise SystemExit(INTERRUPTED) from None
         code = _conclude(followed, action)
     raise SystemExit(code)
@@ -328,7 +331,7 @@ def _check_entity(action: Json, entity: str | None) -> None:
 
 
 def execute(port: PortConnection, action: Json, inputs: Json, *, entity: str | None, run_as: str | None) -> Json:
-    """Start a run and return it as Port does. Raises CommandFailed, in whose text no secret input stands."""
+    """Start a run and return it as Port does. Raises CommandFailed. Its text contains no secret input."""
     path = f"/actions/{quote(action['identifier'], safe='')}/runs"
     body = {"properties": inputs, **({"entity": entity} if entity else {})}
     query = {"run_as": run_as} if run_as else None
@@ -340,7 +343,7 @@ def execute(port: PortConnection, action: Json, inputs: Json, *, entity: str | N
         if not secret:
             raise
         message = error.message
-        for text in secret:  # what does not fit may be repeated in Port's answer
+        for text in secret:  # Port's answer may repeat a value that does not fit
             message = message.replace(text, "***")
         raise CommandFailed(message) from None
     if not isinstance(started, dict) or "id" not in started:
@@ -366,8 +369,8 @@ def _conclude(followed: Followed, action: str) -> int:
             output.say(str(run["summary"]))
     else:
         output.say(
-            f"The run {followed.identifier} has not ended within {followed.seconds:.0f} s. It goes on. If nothing has "
-            f"arrived at the function, `{COMMAND} doctor` says why.",
+            f"The run {followed.identifier} has not ended within {followed.seconds:.0f} s. It continues. "
+            f"If nothing has arrived at the function, `{COMMAND} doctor` says why.",
             "yellow",
         )
     output.document(

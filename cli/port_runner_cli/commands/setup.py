@@ -1,4 +1,4 @@
-"""`setup`: blueprints and actions in Port as JSON files have them. Safe to run again."""
+"""`setup`: create blueprints and actions in Port from JSON files. It is safe to run this again."""
 
 import difflib
 import json
@@ -15,18 +15,18 @@ from port_runner_cli.json_file import read_json
 from port_runner_cli.output import Output, SettingsError, output_option
 from port_runner_cli.project import definitions_folder
 
-# What Port adds to a definition and does not take back.
+# Fields that Port adds to a definition and does not accept back.
 READ_ONLY = {"id", "createdAt", "createdBy", "updatedAt", "updatedBy"}
 
 Kind = Literal["blueprint", "action"]
 Outcome = Literal["unchanged", "created", "updated", "would be created", "would be updated"]
-# Prints a text in one of rich's styles.
+# A function that prints a text in one of rich's styles.
 type Tell = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A blueprint or an action as a file has it."""
+    """A blueprint or an action, as in a file."""
 
     kind: Kind
     content: dict[str, Any]
@@ -43,7 +43,7 @@ class Definition:
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a definition, and how it differed from what Port had; no lines where Port had nothing."""
+    """The result for a definition, and the difference to Port's. There are no lines if Port had nothing."""
 
     definition: Definition
     outcome: Outcome
@@ -51,9 +51,9 @@ class Change:
 
 
 def read_definitions(paths: Sequence[Path] = ()) -> list[Definition]:
-    """Return the definitions in files and in folders of *.json, blueprints first: actions refer to them.
+    """Return the definitions in files and in folders of *.json. Blueprints come first, because actions refer to them.
 
-    Without paths, take those of the project's port/. Raises SettingsError.
+    Without paths, read those of the project's port/. Raises SettingsError.
     """
     files = [
         file
@@ -80,10 +80,10 @@ def _read_definition(file: Path) -> Definition:
 def set_up(
     port: PortConnection, definitions: Sequence[Definition], *, dry_run: bool = False, tell: Tell
 ) -> list[Change]:
-    """Bring each definition into Port, telling of each what became of it and, before that, how it differed.
+    """Bring each definition into Port. Report each result and, before a change, the difference.
 
-    What a blueprint in Port has besides the file's stays: people add to their catalog. An action becomes
-    what the file says. Raises CommandFailed.
+    Other parts of a blueprint in Port stay, because people extend their catalog. An action becomes what its file
+    says. Raises CommandFailed.
     """
     changes = []
     for definition in definitions:
@@ -115,7 +115,7 @@ def _set_up_one(port: PortConnection, definition: Definition, dry_run: bool, tel
 
 
 def wanted_definition(definition: Definition, current: dict[str, Any]) -> dict[str, Any]:
-    """What Port would hold after an update; equal to `current` if there is nothing to do."""
+    """Return what Port would hold after an update. It equals `current` if there is nothing to do."""
     if definition.kind == "blueprint":
         return {**current, **_merged(current, definition.content)}
     said = {key: value for key, value in current.items() if key in definition.content or value is not False}
@@ -130,11 +130,11 @@ def _merged(theirs: Any, mine: Any) -> Any:
 
 
 def _settled(mine: Any, theirs: Any) -> Any:
-    """`mine`, with what Port left out or put in for being empty as `theirs` has it."""
+    """Return `mine` with the empty values that Port leaves out or adds, as in `theirs`."""
     if not (isinstance(mine, dict) and isinstance(theirs, dict)):
         return mine
     settled = {
-        # A payload is the user's own document: there, empty is not the same as absent.
+        # A payload is the user's own document: there, an empty value differs from a missing one.
         key: value if key == "payload" else _settled(value, theirs.get(key))
         for key, value in mine.items()
         if key in theirs or not _empty(value)
@@ -147,7 +147,7 @@ def _empty(value: Any) -> bool:
 
 
 def difference(current: dict[str, Any], wanted: dict[str, Any], definition: Definition) -> list[str]:
-    """What an update changes, as the lines of a unified diff."""
+    """Return what an update changes, as lines of a unified diff."""
 
     def lines(content: dict[str, Any]) -> list[str]:
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
@@ -164,8 +164,8 @@ def difference(current: dict[str, Any], wanted: dict[str, Any], definition: Defi
 def setup(definitions: tuple[Path, ...], dry_run: bool, access: PortAccess, output: Output) -> None:
     """Create or update blueprints and actions in Port.
 
-    DEFINITIONS are JSON files, or folders of them; without any, those of port/ are taken. Before something
-    that exists is changed, the difference is shown. It is safe to run this again.
+    DEFINITIONS are JSON files, or folders of them. Without any, the files of port/ are used. Before an existing
+    definition is changed, the difference is shown. It is safe to run this again.
     """
     found = read_definitions(definitions)
     with access.connect() as port:

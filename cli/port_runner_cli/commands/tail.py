@@ -1,4 +1,4 @@
-"""`tail`: what the function's log says about one run."""
+"""`tail`: show the function's log for one run."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from port_runner_cli.log_lines import FunctionLog, LogLine, rendered
 from port_runner_cli.output import COMMAND, INTERRUPTED, CommandFailed, Output, output_option
 
 POLL_SECONDS = 1.0
-# A line can be found some time after it was written.
+# CloudWatch can find a line only some time after it was written.
 LATE_MILLISECONDS = 60_000
-# Behind these the function has nothing more to say about a run.
+# Events after which the function logs nothing more about a run.
 LAST_EVENTS = ("run.reported", "run.not_in_progress", "run.unknown_to_port", "record.kept", "record.given_up")
 
 PLACE = ("topic", "partition", "offset")
@@ -22,7 +22,7 @@ PLACE = ("topic", "partition", "offset")
 
 @dataclass
 class RunLog:
-    """The lines about one run, and what Lambda says of the invocations that had it; `since` is milliseconds."""
+    """The log lines about one run, and Lambda's lines about its invocations. `since` is in milliseconds."""
 
     log: FunctionLog
     run_id: str
@@ -32,7 +32,7 @@ class RunLog:
     places: set[tuple[object, ...]] = field(default_factory=set)
 
     def look(self) -> list[LogLine]:
-        """The lines that are new, oldest first. Raises CommandFailed."""
+        """Return the lines that are new, oldest first. Raises CommandFailed."""
         found = self.log.find(f'"{self.run_id}"', self.since, self._is_of_run)
         for line in found:
             request = line.fields.get("request_id")
@@ -50,7 +50,7 @@ class RunLog:
 
     @property
     def is_over(self) -> bool:
-        """Whether the function is done with the run, and Lambda has said how that invocation went."""
+        """Return whether the function is done with the run, and Lambda has reported the end of that invocation."""
         done = {line.fields.get("request_id") for line in self.lines.values() if line.event in LAST_EVENTS}
         reports = [line.event for line in self.lines.values() if line.event.startswith("REPORT ")]
         return any(str(request) in report for request in done for report in reports)
@@ -59,7 +59,7 @@ class RunLog:
         return line.fields.get("run_id") == self.run_id if line.level else self.run_id in line.event
 
     def _is_of_invocation(self, line: LogLine) -> bool:
-        """Whether it says what became of the record that names the run, or of the process that had it."""
+        """Return whether the line reports the result of the run's record, or the end of its process."""
         if line.level:
             return line.fields.get("request_id") in self.requests and _place(line) in self.places
         of_ours = any(request in line.event for request in self.requests)
@@ -71,7 +71,7 @@ def _place(line: LogLine) -> tuple[object, ...]:
 
 
 def show(lines: list[LogLine], output: Output, shown: tuple[object, ...] = ()) -> tuple[object, ...]:
-    """Print lines, with a heading where another invocation begins; `shown` and the result are the last heading."""
+    """Print lines, with a heading for each new invocation. `shown` and the result are the last heading."""
     for line in lines:
         place = (line.fields.get("request_id"), line.stream)
         if line.level and place != shown:
@@ -84,15 +84,15 @@ def show(lines: list[LogLine], output: Output, shown: tuple[object, ...] = ()) -
 
 @click.command()
 @click.argument("run_id")
-@click.option("--follow", is_flag=True, help="Go on until the function is done with the run, or Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Continue until the function is done with the run, or until Ctrl-C.")
 @click.option("--since", type=DURATION, default="1d", show_default=True, help="How far back to look: 90s, 30m, 6h, 7d.")
 @function_option
 @output_option
 def tail(run_id: str, follow: bool, since: float, function_name: str, output: Output) -> None:
     """Show the function's log for one run, across all its streams.
 
-    RUN_ID is the run's id in Port. Also shown is what Lambda says of the invocations that had the run: how long they
-    took, and whether the process ended in them. The exit code is 1 if there is nothing about the run.
+    RUN_ID is the run's id in Port. Lambda's own lines about the run's invocations are shown too: the duration, and
+    a crash of the process. The exit code is 1 if nothing is found about the run.
     """
     if not RUN_ID.fullmatch(run_id):
         raise click.UsageError(f"{run_id!r} is no run id: it has letters, digits, _ and - only.")

@@ -118,7 +118,7 @@ def optional(name: str) -> Callable[[Json], None]:
     ("change", "problem"),
     [
         (remove("count"), "the input count of Order.count is missing in Port: every run fails"),
-        (remove("note"), "the input note of Order.note is missing in Port: nobody can fill it in"),
+        (remove("note"), "the input note of Order.note is missing in Port: no one can fill it in"),
         (define("colour", type="string"), "no field takes the input colour, so what people enter is lost"),
         (define("count", type="string"), "the input count is text in Port, and Order.count takes a number"),
         (define("tags", type="string"), "the input tags is text in Port, and Order.tags takes a list"),
@@ -201,7 +201,7 @@ def test_action_without_handler_is_said() -> None:
     action = order_action()
     action["identifier"] = "another"
     problems = {each.action: each for each in found_in(action)}
-    assert problems["another"].problem == "no handler takes it, so its runs go on for ever"
+    assert problems["another"].problem == "no handler takes it, so its runs never end"
     assert '@router.action("another"' in problems["another"].advice
     action["invocationMethod"] = {"type": "WEBHOOK", "url": "https://example.com"}
     assert {each.action for each in found_in(action)} == {"order"}
@@ -264,7 +264,7 @@ def test_payload_must_have_the_run_id(change: Callable[[Json], None]) -> None:
     action = order_action()
     change(action["invocationMethod"]["payload"])
     [found] = found_in(action)
-    assert found.problem == "its payload has no run id where the runner looks for one, so its runs go on for ever"
+    assert found.problem == "its payload has no run id where the runner looks for one, so its runs never end"
     assert '"runId": "{{ .run.id }}"' in found.advice
 
 

@@ -497,7 +497,7 @@ def test_a_filter_that_holds_back(deployed: Deployed, tmp_path: Path) -> None:
     expect(findings(), "Mapping: filter", says="create_vm")
     file = tmp_path / "message.json"
     file.write_text(json.dumps(run_message("delete_vm")))
-    assert f"filter: its filter lets pass what it should: {file}" in run("--message", str(file)).stdout
+    assert f"filter: its filter passes the messages of {file}" in run("--message", str(file)).stdout
     deployed.mapping["FilterCriteria"]["Filters"].append({"Pattern": '{"value": {"action": ["create_vm"]}}'})
     assert of_state(findings(), "bad") == []
 
@@ -595,7 +595,7 @@ def test_an_action_that_is_not_there(deployed: Deployed) -> None:
         (lambda action: action["invocationMethod"].update(type="WEBHOOK"), "WEBHOOK"),
         (lambda action: action["invocationMethod"]["payload"].pop("context"), "names no run"),
         (lambda action: action["invocationMethod"]["payload"]["context"].update(runId="r_1"), "not their run"),
-        (lambda action: action["invocationMethod"]["payload"].update(resourceType="entity"), "passed over"),
+        (lambda action: action["invocationMethod"]["payload"].update(resourceType="entity"), "skipped"),
         (lambda action: action["invocationMethod"]["payload"].update(action="resize_vm"), "no handler"),
     ],
 )

@@ -172,7 +172,7 @@ def test_run_that_does_not_end_in_time_is_code_3(port: FakePort, function: Funct
     result = command("run", "create_vm", *INPUTS, "--timeout", "0.1", port=port)
     assert result.exit_code == 3
     [run_id] = port.runs
-    assert f"The run {run_id} has not ended within 0 s. It goes on." in result.stdout
+    assert f"The run {run_id} has not ended within 0 s. It continues." in result.stdout
     assert "`scripts/port-runner doctor` says why" in result.stdout
     assert port.runs[run_id]["status"] == "IN_PROGRESS"
     document = json.loads(command("run", "create_vm", *INPUTS, "--timeout", "0", "--json", port=port).stdout)
@@ -284,7 +284,7 @@ def test_interrupt_stops_following_and_not_the_run(port: FakePort) -> None:
         out, err = process.communicate(timeout=30)
     [run_id] = port.runs
     assert process.returncode == 130
-    assert out.splitlines()[-1] == f"No longer following. The run {run_id} goes on."
+    assert out.splitlines()[-1] == f"No longer following. The run {run_id} continues."
     assert "KeyboardInterrupt" not in err  # http.client may remark that an answer was cut short
     assert port.runs[run_id]["status"] == "IN_PROGRESS"
 

@@ -1,1 +1,1 @@
-"""`doctor`: why nothing arrives. Each check is a small function that gives a finding; `command` lists them."""
+"""`doctor`: find out why nothing arrives. Each check is a small function that returns a finding."""

@@ -1,4 +1,4 @@
-"""The command: every check, and how findings are shown."""
+"""The command: runs every check and shows the findings."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -62,7 +62,7 @@ MARKS: dict[State, tuple[str, str]] = {"good": ("✓", "green"), "bad": ("✗", 
 
 
 def checks_of(deployment: Deployment) -> Iterator[tuple[str, str, Check]]:
-    """Section, name and function of every check; an action has one of its own."""
+    """Return section, name and function of every check. Each action has its own check."""
     for section, checks in CHECKS.items():
         for name, check in checks:
             yield section, name, check
@@ -72,7 +72,10 @@ def checks_of(deployment: Deployment) -> Iterator[tuple[str, str, Check]]:
 
 
 def examined(check: Check, deployment: Deployment) -> Finding:
-    """What the check finds; what it needs and cannot have is no finding of its own."""
+    """Return the finding of a check.
+
+    A part that the check needs and that cannot be read makes no finding of its own.
+    """
     try:
         return check(deployment)
     except PartMissing as missing:
@@ -84,11 +87,9 @@ def examined(check: Check, deployment: Deployment) -> Finding:
 @click.command()
 @function_option
 @click.option(
-    "--action", "actions", multiple=True, metavar="ID", help="An action to look at; by default the handlers'."
+    "--action", "actions", multiple=True, metavar="ID", help="An action to check. Default: the handlers' actions."
 )
-@click.option(
-    "--topic", metavar="NAME", help="Which mapping to examine, where there are several; by default the runs'."
-)
+@click.option("--topic", metavar="NAME", help="Topic of the mapping to check, if there are several. Default: the runs.")
 @click.option(
     "--message",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -107,10 +108,10 @@ def doctor(
 ) -> None:
     """Find out why nothing arrives.
 
-    Examines all that a message passes on its way from Port to the function: each line says what was checked, whether
-    it is good or bad or cannot be checked from here, and what to do. Nothing is changed.
+    Examines everything on a message's way from Port to the function. Each line says what was checked, the result (good,
+    bad, or not checkable from here), and what to do. Nothing is changed.
 
-    Port is asked with the function's own credentials; with yours where those cannot be read. The exit code is 1 if
+    Port is asked with the function's own credentials, or with yours if those cannot be read. The exit code is 1 if
     something is bad.
     """
     deployment = Deployment(
@@ -136,7 +137,7 @@ def doctor(
 
 @dataclass
 class Page:
-    """Shows findings as they come; checks that could not be made for one and the same reason share a line."""
+    """Shows findings as they arrive. Checks that could not be made for the same reason share a line."""
 
     output: Output
     lines: list[tuple[str, str, Finding]] = field(default_factory=list)
@@ -154,7 +155,7 @@ class Page:
             self.end()
 
     def end(self) -> None:
-        """Show what waits for others like it."""
+        """Show the findings that wait for others with the same reason."""
         if not self._waiting:
             return
         finding = self.lines[-1][2]

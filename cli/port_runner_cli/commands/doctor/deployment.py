@@ -1,4 +1,4 @@
-"""What is examined: each part is read once, when a check needs it first."""
+"""The deployed function with everything around it. Each part is read once, when a check needs it first."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ type Check = Callable[[Deployment], Finding]
 
 
 class PartMissing(CommandFailed):
-    """A part of the scene is not there; `error` is why."""
+    """A part of the deployment cannot be read. `error` is the reason."""
 
     def __init__(self, name: str, what: str, error: CommandFailed) -> None:
         super().__init__(what)
@@ -29,7 +29,7 @@ class PartMissing(CommandFailed):
 
 
 class Part[T]:
-    """A part of the scene as a property: read once, and where that failed, Missing each time."""
+    """A part of the deployment as a property. It is read once. If that failed, each access raises PartMissing."""
 
     def __init__(self, what: str, read: Callable[["Deployment"], T]) -> None:
         self._what = what
@@ -59,7 +59,7 @@ class Part[T]:
     def _outcome(self, deployment: "Deployment") -> T | PartMissing:
         try:
             return self._read(deployment)
-        except PartMissing as missing:  # of what it is read from
+        except PartMissing as missing:  # a part that this part is read from
             return missing
         except CommandFailed as error:
             return PartMissing(self._name, self._what, error)
@@ -71,7 +71,7 @@ def part[T](what: str) -> Callable[[Callable[["Deployment"], T]], Part[T]]:
 
 @dataclass(frozen=True)
 class PortSeen:
-    """A connection to Port; `with_own` says whether it has the function's credentials, rather than one's own."""
+    """A connection to Port. `with_own` says that it uses the function's credentials, and not those of the user."""
 
     connection: PortConnection
     with_own: bool
@@ -79,7 +79,7 @@ class PortSeen:
 
 @dataclass(frozen=True)
 class Role:
-    """The function's execution role: who may take it, and what it may do."""
+    """The function's execution role: who may assume it, and what it may do."""
 
     name: str
     trust: Json
@@ -88,10 +88,10 @@ class Role:
 
 @dataclass
 class Deployment:
-    """A deployed function and all around it; `access` is used where its own credentials cannot be read.
+    """A deployed function with everything around it.
 
-    `actions` are the identifiers to look at, by default those of the handlers here; `recorded` has messages by their
-    names, and `topic` says which of several mappings is meant.
+    `access` is used if the function's own credentials cannot be read. `actions` are the identifiers to check, by
+    default those of the handlers here. `recorded` has messages by their names. `topic` selects one of several mappings.
     """
 
     function_name: str
@@ -102,7 +102,7 @@ class Deployment:
     parts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def problem_with(self, name: str) -> CommandFailed | None:
-        """Why a part cannot be read; None where it can. Raises Missing where what it is read from cannot."""
+        """Return why a part cannot be read, or None. Raises PartMissing if a part that it needs cannot be read."""
         try:
             getattr(self, name)
         except PartMissing as missing:
@@ -121,7 +121,7 @@ class Deployment:
 
     @part("the mapping is not known")
     def mapping(self) -> KafkaMapping:
-        """The mapping of the runs, or of the topic that is asked for."""
+        """The mapping of the runs, or of the given topic."""
         wanted = [
             each
             for each in self.mappings
@@ -153,7 +153,7 @@ class Deployment:
             raise NotCheckable(f"The function's credentials cannot be read from here. {error.message}") from error
 
     def _own_access(self) -> tuple[PortAccess, Mapping[str, str]] | None:
-        """Where the function looks for Port, and its environment; None where the function is not known."""
+        """The function's address of Port, and its environment; None if the function is not known."""
         try:
             environment = self.function.environment
         except PartMissing:
@@ -179,7 +179,7 @@ class Deployment:
 
     @part("Port cannot be asked for the actions")
     def defined_actions(self) -> dict[str, Json]:
-        """Those of the actions that Port has."""
+        """Those of the actions that exist in Port."""
         found = {}
         for name in self.action_names:
             answer = self.port.connection.find(f"/actions/{quote(name, safe='')}", what=f"to show the action {name}")
@@ -188,7 +188,7 @@ class Deployment:
         return found
 
     def sample(self, action: Json) -> Any:
-        """The message of a run of the action. Raises NotCheckable, and Missing."""
+        """Return the message of a run of the action. Raises NotCheckable and PartMissing."""
         return sample_message(action, self.organization_id)
 
     # Kafka
@@ -204,7 +204,7 @@ class Deployment:
     @part("Kafka cannot be asked")
     def topics(self) -> dict[str, int]:
         """The topics that the user sees, each with its number of partitions."""
-        _ = self.user, self.authority  # without which there is nothing to connect with
+        _ = self.user, self.authority  # without these, no connection is possible
         with open_consumer(self.mapping) as consumer:
             found = consumer.list_topics(timeout=10).topics
         return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}

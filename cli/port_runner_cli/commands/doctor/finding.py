@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The findings of checks."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "Author
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, and for what is bad what to do. `unknown` is what could not be checked from here."""
+    """The result of a check, and for a bad result what to do. `unknown` means not checkable from here."""
 
     state: State
     found: str
@@ -21,7 +21,7 @@ class Finding:
 
 
 class NotCheckable(CommandFailed):
-    """Something cannot be looked at from here, which says nothing about whether it is in order."""
+    """Something cannot be checked from here. It may be good or bad."""
 
 
 def good(found: str) -> Finding:
@@ -37,12 +37,12 @@ def unknown(found: str, advice: str = "") -> Finding:
 
 
 def unreadable(error: CommandFailed) -> Finding:
-    """The finding that something cannot be read: bad, unless it is only this person who may not."""
+    """Return the finding that something cannot be read. It is bad, unless only this user lacks the permission."""
     if isinstance(error, NotCheckable) or is_denied(error):
         return unknown(error.message)
     return bad(error.message)
 
 
 def is_denied(error: CommandFailed) -> bool:
-    """Whether AWS does not allow it to whoever asks here."""
+    """Return whether AWS denies a permission to the caller."""
     return isinstance(error, AwsRefused) and error.code in DENIED

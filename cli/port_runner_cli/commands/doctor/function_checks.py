@@ -1,4 +1,4 @@
-"""The function: whether it can start, and what its role allows."""
+"""Checks of the function: its start, and the permissions of its role."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LONGEST_TIMEOUT_SECONDS = 840
 
 
 def state(deployment: Deployment) -> Finding:
-    """There is a function, and it can be invoked."""
+    """The function exists and can be invoked."""
     if error := deployment.problem_with("function"):
         return unreadable(error)
     configuration = deployment.function.configuration
@@ -27,12 +27,12 @@ def state(deployment: Deployment) -> Finding:
     if "Failed" in (current, update):
         return bad(said, "Correct what it names, and apply Terraform again.")
     if current == "Pending" or update == "InProgress":
-        return unknown(said, "Look again in a moment.")
+        return unknown(said, "Check again in a moment.")
     return good(said)
 
 
 def environment(deployment: Deployment) -> Finding:
-    """Its environment is one that the runner takes."""
+    """The runner accepts the function's environment."""
     try:
         settings = Settings.from_environment(deployment.function.environment)
     except ConfigurationError as error:
@@ -41,7 +41,7 @@ def environment(deployment: Deployment) -> Finding:
 
 
 def timeout(deployment: Deployment) -> Finding:
-    """It may not take longer than Lambda allows with Kafka."""
+    """The timeout is not longer than Lambda allows with Kafka."""
     seconds = deployment.function.timeout
     if seconds > LONGEST_TIMEOUT_SECONDS:
         return bad(
@@ -52,15 +52,18 @@ def timeout(deployment: Deployment) -> Finding:
 
 
 def concurrency(deployment: Deployment) -> Finding:
-    """It may run at all."""
+    """The function may run: its concurrency is not 0."""
     reserved = deployment.function.content.get("Concurrency", {}).get("ReservedConcurrentExecutions")
     if reserved == 0:
-        return bad("none is reserved, so it is never invoked", "Set reserved_concurrent_executions to 1, or to none.")
-    return good("none is reserved for it" if reserved is None else f"{reserved} reserved")
+        return bad(
+            "its reserved concurrency is 0, so it is never invoked",
+            "Set reserved_concurrent_executions in Terraform to -1, or to 1 or more.",
+        )
+    return good("no concurrency is reserved for it" if reserved is None else f"{reserved} reserved")
 
 
 def layers(deployment: Deployment) -> Finding:
-    """Its layers are there, and of its runtime and architecture."""
+    """The layers exist, and fit the function's runtime and architecture."""
     configuration = deployment.function.configuration
     wanted = {
         "CompatibleRuntimes": configuration.get("Runtime"),
@@ -89,7 +92,7 @@ def layers(deployment: Deployment) -> Finding:
 
 
 def trust(deployment: Deployment) -> Finding:
-    """Lambda may take the role."""
+    """Lambda may assume the role."""
     if error := deployment.problem_with("role"):
         return unreadable(error)
     if trusts(deployment.role.trust, "lambda.amazonaws.com"):
@@ -101,7 +104,7 @@ def trust(deployment: Deployment) -> Finding:
 
 
 def may_read_secrets(deployment: Deployment) -> Finding:
-    """The role may read each secret that the function or its mapping names, and use its key."""
+    """The role may read each secret of the function and its mapping, and use the secret's key."""
     arns = [value for name, value in deployment.function.environment.items() if name.endswith("_SECRET_ARN") and value]
     with suppress(PartMissing):
         arns += deployment.mapping.access.values()
@@ -111,7 +114,7 @@ def may_read_secrets(deployment: Deployment) -> Finding:
 
 
 def _key_of(secret: str) -> str | None:
-    """The ARN of the customer's key that a secret is encrypted with, where there is one and it can be told."""
+    """Return the ARN of the customer key that encrypts a secret, if there is one and it can be read."""
     try:
         with asking_aws(f"The secret {secret} cannot be described"):
             key = str(aws_client("secretsmanager", secret).describe_secret(SecretId=secret).get("KmsKeyId") or "")
@@ -146,7 +149,7 @@ def _may(deployment: Deployment, wanted: list[tuple[str, str]], what: str) -> Fi
         listed = "; ".join(f"{problem}: {each}" for each, problem in problems.items())
         return bad(
             f"{deployment.role.name} may not {what}: {listed}",
-            "With a role of your own, give it the policy of the output lambda_role_policy_json; else apply Terraform.",
+            "Give a role of your own the policy of the output lambda_role_policy_json. Otherwise apply Terraform.",
         )
     if problems:
         return unknown(f"a condition in the policies of {deployment.role.name} decides about: {', '.join(problems)}")

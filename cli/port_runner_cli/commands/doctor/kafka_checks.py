@@ -1,4 +1,4 @@
-"""Kafka: from the brokers' names to the last record of the topic."""
+"""Checks of Kafka: from the brokers' names to the last record of the topic."""
 
 import socket
 import ssl
@@ -18,15 +18,15 @@ from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown,
 from port_runner_cli.output import COMMAND
 
 CONNECT_SECONDS = 5.0
-# How old the oldest record that waits may be, beside the time that the function may take for those before it.
+# The age in seconds that the oldest waiting record may have, plus the time that the function may need for earlier ones.
 PATIENCE_SECONDS = 60
 THEN_STORE = f"`{COMMAND} kafka-secret --store ARN` writes the user's secret as Port has it."
-# What librdkafka calls it when it did not get as far as a login.
+# librdkafka's codes for a connection that did not get as far as a login.
 NO_CONNECTION = ("_SSL", "_RESOLVE", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT")
 
 
 def secrets(deployment: Deployment) -> Finding:
-    """The secrets of the mapping hold what Lambda looks for in them, and are in its region."""
+    """The mapping's secrets have the content that Lambda needs, and are in the mapping's region."""
     region = deployment.function.arn.split(":")[3]
     for arn in deployment.mapping.access.values():
         if arn.startswith("arn:") and arn.split(":")[3] != region:
@@ -83,7 +83,7 @@ def ports(deployment: Deployment) -> Finding:
 def tls(deployment: Deployment) -> Finding:
     """The brokers speak TLS, with a certificate that Lambda would trust."""
     context = ssl.create_default_context(cadata=deployment.authority)
-    # Stricter than Kafka's clients are.
+    # Stricter than Kafka clients are.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     problems, unreachable = [], False
     for host, port in _brokers(deployment):
@@ -97,7 +97,7 @@ def tls(deployment: Deployment) -> Finding:
     if problems:
         return bad(
             _listed(problems),
-            "If the brokers have an authority of their own, set kafka_ca_certificate in Terraform; if they do not "
+            "If the brokers have a private authority, set kafka_ca_certificate in Terraform. If they do not "
             "speak TLS, the port is wrong.",
         )
     if unreachable:
@@ -106,7 +106,7 @@ def tls(deployment: Deployment) -> Finding:
 
 
 def _handshake(context: ssl.SSLContext, connection: socket.socket, host: str) -> str | None:
-    """What is wrong with it."""
+    """Return what is wrong with the certificate, or None."""
     with closing(connection):
         try:
             context.wrap_socket(connection, server_hostname=host).close()
@@ -118,10 +118,10 @@ def _handshake(context: ssl.SSLContext, connection: socket.socket, host: str) ->
 
 
 def login(deployment: Deployment) -> Finding:
-    """Kafka takes the username and the password."""
+    """Kafka accepts the username and the password."""
     error = deployment.problem_with("topics")
     if error is None:
-        return good(f"Kafka takes the password of {deployment.user.get('username') or 'nobody'}")
+        return good(f"Kafka takes the password of {deployment.user.get('username') or 'no user'}")
     if not isinstance(error, KafkaFailed):
         return unreadable(error)
     if error.code in NO_CONNECTION:
@@ -130,7 +130,7 @@ def login(deployment: Deployment) -> Finding:
 
 
 def topic(deployment: Deployment) -> Finding:
-    """The topic exists, and the user may see it."""
+    """The topic exists, and the user can see it."""
     name = deployment.mapping.topic
     if name in deployment.topics:
         return good(f"{name} has {deployment.topics[name]} partition{'s' if deployment.topics[name] > 1 else ''}")
@@ -159,7 +159,7 @@ def group(deployment: Deployment) -> Finding:
 
 
 def members(deployment: Deployment) -> Finding:
-    """Lambda reads in the group, and nobody else does."""
+    """Lambda reads in the group, and no other consumer does."""
     from confluent_kafka import ConsumerGroupState, KafkaException
     from confluent_kafka.admin import AdminClient
 
@@ -171,21 +171,21 @@ def members(deployment: Deployment) -> Finding:
     except (KafkaException, TimeoutError) as error:
         return unknown(f"the members of {mapping.group} cannot be listed: {error}")
     if found.state in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD):
-        return bad(f"nobody reads in {mapping.group}", "The mapping does not poll: see above.")
+        return bad(f"no consumer reads in {mapping.group}", "The mapping does not poll: see above.")
     readers = ", ".join(sorted(f"{member.client_id} at {member.host}" for member in found.members))
     if len(found.members) > partitions:
         return bad(
             f"{len(found.members)} read in {mapping.group}, and the topic has {partitions} partition(s): {readers}",
-            "Some get nothing. End the other one, or give each a group of its own.",
+            "Some get nothing. Stop the other one, or give each its own group.",
         )
     if found.state is not ConsumerGroupState.STABLE:
-        return unknown(f"{mapping.group} is {found.state.name.lower()}", "Its readers come and go. Look again.")
-    # Not every broker lists them. Lambda's own cannot be told from others by name: the reader may know them.
+        return unknown(f"{mapping.group} is {found.state.name.lower()}", "Its members are changing. Check again.")
+    # Not every broker lists the members. Lambda's own member has no special name; the reader may recognize the others.
     return good(f"{mapping.group} is being read{f' by {readers}' if readers else ''}")
 
 
 def lag(deployment: Deployment) -> Finding:
-    """What is in the topic has been read, or is being read."""
+    """The records of the topic have been read, or are being read."""
     from confluent_kafka import TopicPartition
 
     mapping, partitions = deployment.mapping, deployment.topics.get(deployment.mapping.topic, 0)
@@ -198,7 +198,7 @@ def lag(deployment: Deployment) -> Finding:
             if place.offset < 0 and not from_start and end > first:
                 return unknown(
                     f"nothing was read in {mapping.group} so far, though there are records",
-                    "The mapping starts at LATEST: it reads what comes from now on. Run an action.",
+                    "The mapping starts at LATEST: it reads only new records. Run an action.",
                 )
             next_offset = max(first, place.offset)
             if end > next_offset:

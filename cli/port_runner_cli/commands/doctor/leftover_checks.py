@@ -1,4 +1,4 @@
-"""What was left over: records that were given up, and errors in the log."""
+"""Checks for leftovers: records that were given up, and errors in the log."""
 
 import time
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from port_runner_cli.output import COMMAND
 LOOK_BACK_SECONDS = 24 * 3600
 SHOWN_ERRORS = 3
 DEPTHS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-# Of CloudWatch's terms one must stand in a line; which of those lines are errors is looked at here.
+# A line must have one of these terms for CloudWatch. The code here decides which of these lines are errors.
 PATTERN = '?ERROR ?CRITICAL ?Traceback ?"Task timed out" ?"Runtime."'
 
 
@@ -20,7 +20,7 @@ def failure_queue(deployment: Deployment) -> Finding:
     """The failure queue is empty."""
     url = deployment.function.environment.get("FAILURE_QUEUE_URL")
     if not url:
-        return unknown("the function has no failure queue: of what it gives up only the log tells")
+        return unknown("the function has no failure queue: only the log tells what it gives up")
     with asking_aws(f"The queue {url} cannot be read"):
         found = aws_client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=list(DEPTHS))["Attributes"]
     depth = sum(int(found.get(name, 0)) for name in DEPTHS)
@@ -33,7 +33,7 @@ def failure_queue(deployment: Deployment) -> Finding:
 
 
 def errors(deployment: Deployment) -> Finding:
-    """The function logged no error of late."""
+    """The function logged no error recently."""
     log = FunctionLog(deployment.function)
     since = int((time.time() - LOOK_BACK_SECONDS) * 1000)
     found = log.find(PATTERN, since, lambda line: line.is_error)
@@ -42,7 +42,7 @@ def errors(deployment: Deployment) -> Finding:
     last = "; ".join(_told(line) for line in found[-SHOWN_ERRORS:])
     return bad(
         f"{len(found)} in the last {LOOK_BACK_SECONDS // 3600} h. The last: {last}",
-        f"`{COMMAND} tail RUN_ID` shows all about a run; {log.group} has the rest.",
+        f"`{COMMAND} tail RUN_ID` shows the log of one run. {log.group} has all lines.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The event source mapping: whether it polls, and what it lets pass."""
+"""Checks of the event source mapping: its state, and the messages that its filter passes."""
 
 from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.commands.doctor.deployment import Deployment
@@ -7,7 +7,7 @@ from port_runner_cli.commands.doctor.pattern import passes
 from port_runner_cli.output import COMMAND
 
 GOOD_RESULTS = ("OK", "No records processed")
-# Words of AWS and of its poller in what went wrong, and what to do.
+# Words in the error messages of AWS and its poller, and what to do.
 # https://docs.aws.amazon.com/lambda/latest/dg/with-kafka-troubleshoot.html
 RESULT_ADVICE = {
     "Function call failed": "The function does not take the batch: see its errors below.",
@@ -22,7 +22,7 @@ RESULT_ADVICE = {
 
 
 def mapping(deployment: Deployment) -> Finding:
-    """There is a mapping."""
+    """The mapping exists."""
     if error := deployment.problem_with("mapping"):
         return unreadable(error)
     others = [each.topic for each in deployment.mappings if each is not deployment.mapping]
@@ -31,19 +31,19 @@ def mapping(deployment: Deployment) -> Finding:
 
 
 def state(deployment: Deployment) -> Finding:
-    """It is enabled."""
+    """The mapping is enabled."""
     content = deployment.mapping.content
     current, reason = content.get("State"), content.get("StateTransitionReason")
     said = f"it is {current}{f' ({reason})' if reason else ''}"
     if current == "Enabled":
         return good(said)
     if current in ("Creating", "Enabling", "Updating"):
-        return unknown(said, "That takes up to a few minutes. Look again.")
+        return unknown(said, "This takes up to a few minutes. Check again.")
     return bad(said, "Set event_source_mapping_enabled = true in Terraform.")
 
 
 def result(deployment: Deployment) -> Finding:
-    """Its last batch went well."""
+    """The last batch was processed without an error."""
     said = deployment.mapping.content.get("LastProcessingResult") or GOOD_RESULTS[1]
     if said in GOOD_RESULTS:
         return good(f"it says of its last batch: {said}")
@@ -52,7 +52,7 @@ def result(deployment: Deployment) -> Finding:
 
 
 def alone(deployment: Deployment) -> Finding:
-    """No other mapping reads the topic in its group, and takes part of the records."""
+    """No other mapping reads the topic in the same group, where it would take part of the records."""
     client = aws_client("lambda", deployment.function.arn)
     with asking_aws("The event source mappings cannot be listed"):
         pages = client.get_paginator("list_event_source_mappings").paginate()
@@ -68,13 +68,13 @@ def alone(deployment: Deployment) -> Finding:
     if others:
         return bad(
             f"another mapping reads in the group {mine.group}, for the function {', '.join(others)}",
-            "Each gets a part of the records only. Remove it, or give it a group of its own.",
+            "Each gets only a part of the records. Remove it, or give it its own group.",
         )
     return good(f"no other mapping of this account and region reads in {mine.group}")
 
 
 def filters(deployment: Deployment) -> Finding:
-    """Its filter lets the messages of the actions pass."""
+    """The filter passes the messages of the actions."""
     patterns = [each["Pattern"] for each in deployment.mapping.content.get("FilterCriteria", {}).get("Filters", [])]
     if not patterns:
         return good("it has no filter")
@@ -89,18 +89,18 @@ def filters(deployment: Deployment) -> Finding:
             f"Name the actions in filter_actions in Terraform, or none; `{COMMAND} action-json` prints a payload that "
             "passes.",
         )
-    return good(f"its filter lets pass what it should: {', '.join(samples)}")
+    return good(f"its filter passes the messages of {', '.join(samples)}")
 
 
 def partial_responses(deployment: Deployment) -> Finding:
-    """The function returns single failures only to a mapping that reads them: to another they would be lost."""
+    """The function returns single failures only to a mapping that reads them. Otherwise these records would be lost."""
     takes = "ReportBatchItemFailures" in deployment.mapping.content.get("FunctionResponseTypes", [])
     gives = deployment.function.environment.get("REPORT_BATCH_ITEM_FAILURES", "").strip().lower() == "true"
     if gives and not takes:
         return bad(
-            "the function returns the records that must come again, and the mapping does not read that: they are lost",
+            "the function returns the failed records, but the mapping does not read the answer: these records are lost",
             "Set report_batch_item_failures in Terraform, which sets both.",
         )
     if takes and not gives:
-        return good("the mapping reads single failures, and the function raises: whole batches come again")
-    return good(f"function and mapping agree: {'single records' if takes else 'whole batches'} come again")
+        return good("the mapping reads single failures, and the function raises: whole batches are redelivered")
+    return good(f"function and mapping agree: {'single records' if takes else 'whole batches'} are redelivered")

@@ -1,4 +1,4 @@
-"""Whether a filter of a mapping lets a message pass.
+"""Applies the filter patterns of a mapping to a message.
 
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
 """
@@ -21,14 +21,14 @@ type Json = dict[str, Any]
 
 
 def passes(patterns: Sequence[str], message: Any) -> bool:
-    """Whether any of the patterns matches; where there is none, everything passes. Raises NotCheckable."""
+    """Return whether any of the patterns matches. Without patterns, every message passes. Raises NotCheckable."""
     return not patterns or any(_passes(json.loads(pattern), message) for pattern in patterns)
 
 
 def _passes(pattern: Json, message: Any) -> bool:
     unknown = set(pattern) - {"value"}
     if unknown or not isinstance(pattern.get("value"), dict):
-        raise NotCheckable(f"The filter {json.dumps(pattern)} is none for a JSON value.")
+        raise NotCheckable(f"The filter {json.dumps(pattern)} is not a filter for JSON values.")
     return _matches(pattern, {"value": message})
 
 
@@ -60,7 +60,7 @@ def _leaf_matches(rule: Any, values: Sequence[Any], is_there: bool) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Numbers are the same only as they are written: 300 is not 300.0."""
+    """Return whether two numbers are written alike: 300 is not 300.0."""
     return type(one) is type(other) and bool(one == other)
 
 

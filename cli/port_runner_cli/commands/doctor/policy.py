@@ -1,4 +1,4 @@
-"""Whether a role's policies allow an action on a resource, as far as that can be told without its circumstances.
+"""Evaluates a role's policies for an action on a resource, without knowing the request's conditions.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 """
@@ -14,13 +14,13 @@ type Verdict = Literal["allowed", "denied", "not allowed", "depends"]
 
 @dataclass(frozen=True)
 class Policies:
-    """Policy documents of a role, and the document of its permissions boundary, if it has one."""
+    """The policy documents of a role, and the document of its permissions boundary, if it has one."""
 
     granted: Sequence[Json]
     boundary: Json | None = None
 
     def verdict(self, action: str, resource: str) -> Verdict:
-        """`depends` where a condition decides, `denied` where a statement forbids it."""
+        """Return `depends` if a condition decides, and `denied` if a statement forbids the action."""
         verdict = _verdict(self.granted, action, resource)
         if self.boundary is None or verdict in ("denied", "not allowed"):
             return verdict
@@ -57,7 +57,7 @@ def _is_named(statement: Json, key: str, value: str) -> bool:
 
 
 def _matches(patterns: Any, value: str, *, any_case: bool) -> bool:
-    """Whether one of the patterns fits, in which * and ? stand for other characters."""
+    """Return whether one of the patterns matches. * and ? stand for other characters."""
     return any(
         re.fullmatch(
             re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), value, re.IGNORECASE if any_case else 0
@@ -73,7 +73,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def trusts(document: Json, service: str) -> bool:
-    """Whether a trust policy lets the service take the role; conditions are not looked at."""
+    """Return whether a trust policy lets the service assume the role. Conditions are not examined."""
     return any(
         statement.get("Effect") == "Allow"
         and isinstance(statement.get("Principal"), dict)

@@ -1,4 +1,4 @@
-"""Port: its credentials, the organization, the actions."""
+"""Checks of Port: credentials, organization, actions."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ from port_runner_cli.output import COMMAND
 
 
 def credentials(deployment: Deployment) -> Finding:
-    """Port takes the credentials that the function has."""
+    """Port accepts the function's credentials."""
     if error := deployment.problem_with("port"):
         return unreadable(error)
     url = deployment.port.connection.url
@@ -31,7 +31,7 @@ def credentials(deployment: Deployment) -> Finding:
 
 
 def topic(deployment: Deployment) -> Finding:
-    """The topic is that of the organization: Port publishes to no other."""
+    """The topic is that of the organization. Port publishes to no other."""
     if error := deployment.problem_with("organization_id"):
         return unreadable(error)
     organization, name = deployment.organization_id, deployment.mapping.topic
@@ -44,7 +44,7 @@ def topic(deployment: Deployment) -> Finding:
 
 
 def group(deployment: Deployment) -> Finding:
-    """Port's brokers allow groups that begin with the organization's id, and the username."""
+    """Port's brokers allow the group: its name begins with the organization's id, or equals the username."""
     organization, name = deployment.organization_id, deployment.mapping.group
     if name.startswith(f"{organization}."):
         return good(f"{name} begins with the organization's id")
@@ -57,7 +57,7 @@ def group(deployment: Deployment) -> Finding:
 
 
 def actions(deployment: Deployment) -> Iterator[tuple[str, Check]]:
-    """A check for each action."""
+    """Return a check for each action."""
     if deployment.problem_with("action_names"):
         yield "actions", handlers
         return
@@ -66,13 +66,13 @@ def actions(deployment: Deployment) -> Iterator[tuple[str, Check]]:
 
 
 def handlers(deployment: Deployment) -> Finding:
-    """The handlers here can be read: they say which actions there are to be."""
+    """The handlers here can be read. They define which actions to expect."""
     error = deployment.problem_with("runner")
     return bad(error.message, "Or name the actions with --action.") if error else good("they can be imported")
 
 
 def action(deployment: Deployment, name: str) -> Finding:
-    """The action is there, is invoked over Kafka, and its messages are ones that a handler here takes."""
+    """The action exists, is invoked over Kafka, and a handler here takes its messages."""
     definition = deployment.defined_actions.get(name)
     if definition is None:
         return bad(
@@ -97,7 +97,7 @@ def _message(deployment: Deployment, definition: Json) -> Finding:
     except MessageError as error:
         return bad(f"of its messages {error.reason}, so its runs are never started and never end", advice)
     if isinstance(read, NotOurs):
-        return bad(f"its messages are passed over: {read.reason}", advice)
+        return bad(f"its messages are skipped: {read.reason}", advice)
     if read.run_id != RUN_ID:
         return bad(f"its messages name {read.run_id}, which is not their run", advice)
     trigger = definition.get("trigger") or {}
@@ -109,6 +109,6 @@ def _message(deployment: Deployment, definition: Json) -> Finding:
 
 
 def as_record(message: Any) -> Record:
-    """A message as a record of Kafka."""
+    """Return a message as a record of Kafka."""
     value = base64.b64encode(json.dumps(message).encode()).decode()
     return Record("runs", 0, 0, "runs-0", content={"value": value})

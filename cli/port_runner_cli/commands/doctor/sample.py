@@ -1,6 +1,6 @@
-"""The message that Port would publish for a run of an action, from the action's payload.
+"""Renders the message that Port would publish for a run of an action, from the action's payload.
 
-Its strings are JQ in double braces; a string that is one template has the template's value as it is.
+Strings may hold JQ in double braces. A string that is exactly one template becomes the template's value.
 https://docs.port.io/actions-and-automations/setup-backend/#define-the-actions-payload
 """
 
@@ -20,7 +20,7 @@ type Json = dict[str, Any]
 
 
 def sample_message(action: Json, organization_id: str) -> Any:
-    """The message; a required input has a value of its type. Raises NotCheckable."""
+    """Return the message. A required input has a value of its type. Raises NotCheckable."""
     payload = action.get("invocationMethod", {}).get("payload")
     if not payload:
         raise NotCheckable(

@@ -1,1 +1,1 @@
-"""`local`: a recorded message given to the handlers in this process."""
+"""`local`: give a recorded message to the handlers in this process."""

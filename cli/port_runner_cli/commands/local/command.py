@@ -1,4 +1,4 @@
-"""`local`: a recorded message given to the handlers in this process."""
+"""The command: runs the handlers in this process, once or after each change."""
 
 import contextlib
 import importlib
@@ -28,7 +28,7 @@ from port_runner_cli.output import INTERRUPTED, CommandFailed, Output, SettingsE
 from port_runner_cli.project import ENTRY_POINT, definitions_folder, sources
 
 LOGGER = "port_runner"
-# Long, for nobody wants a deadline at a breakpoint; but a Port that is gone is not waited for for ever.
+# Long enough for a breakpoint, but a Port that does not answer must not be waited for without end.
 AN_HOUR = 3600
 POLL_SECONDS = 0.1
 
@@ -41,7 +41,7 @@ type Json = dict[str, Any]
 
 
 def read_event(file: Path) -> Json:
-    """The Kafka event in a file, or an event with the one message in it. Raises SettingsError."""
+    """Return the Kafka event in a file, or an event with the one message in it. Raises SettingsError."""
     content = read_json(file)
     if isinstance(content, dict) and isinstance(content.get("records"), dict):
         return content
@@ -51,12 +51,12 @@ def read_event(file: Path) -> Json:
 
 
 def _library(name: str) -> Any:
-    """A module of the library as it is loaded now: with --watch it is loaded again and again."""
+    """Return a module of the library as it is loaded now. With --watch, modules are loaded repeatedly."""
     return importlib.import_module(f"port_runner.{name}")
 
 
 def invocations_of(event: Json) -> list[Any]:
-    """What the event's records ask for; nothing for one that nobody can read. Raises SettingsError."""
+    """Return the run requests in the event's records. A record that cannot be read has none. Raises SettingsError."""
     kafka, messages, errors = _library("kafka"), _library("messages"), _library("errors")
     try:
         records = kafka.records_from_event(event)
@@ -74,9 +74,9 @@ def invocations_of(event: Json) -> list[Any]:
 
 @contextmanager
 def loaded(source: Path) -> Iterator[Any]:
-    """The module with the entry point in this folder, imported anew; afterwards the modules are as they were.
+    """Import the module with the entry point in this folder again, and restore all modules afterward.
 
-    Raises SettingsError where it cannot be imported.
+    Raises SettingsError if it cannot be imported.
     """
     if not (source / f"{ENTRY_POINT}.py").is_file():
         raise SettingsError(f"There is no {ENTRY_POINT}.py in {source}. Name its folder with --source.")
@@ -84,7 +84,7 @@ def loaded(source: Path) -> Iterator[Any]:
     before, writes_no_bytecode = _take_out(names), sys.dont_write_bytecode
     sys.path.insert(0, str(source))
     importlib.invalidate_caches()
-    # Python takes compiled code of the same second and size for that of the file, which may have been edited since.
+    # Python would use compiled code of the same second and size, although the file may have been edited since.
     sys.dont_write_bytecode = True
     try:
         yield _imported()
@@ -109,7 +109,7 @@ def _imported() -> Any:
 
 
 def _users_own(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame on that is neither Python's nor the library's; all of it where none is."""
+    """Return the traceback from the first frame outside Python and the library, or the complete traceback."""
     start = trace
     while start is not None and _is_not_users(start.tb_frame.f_code.co_filename):
         start = start.tb_next
@@ -122,7 +122,7 @@ def _is_not_users(file: str) -> bool:
 
 
 class Lines(logging.Handler):
-    """Shows the function's lines as they come, an unexpected error with its whole traceback, and keeps them."""
+    """Shows and keeps the function's log lines. An unexpected error is shown with its complete traceback."""
 
     def __init__(self, output: Output) -> None:
         super().__init__()
@@ -146,10 +146,10 @@ class Lines(logging.Handler):
 
 @contextmanager
 def lines_of(module: Any, context: Any, output: Output) -> Iterator[Lines]:
-    """What the function logs from now on. Raises SettingsError where its environment does not fit."""
+    """Collect the log lines of the function in the block. Raises SettingsError if its environment is not valid."""
     errors = _library("errors")
     try:
-        # The first event sets the log up, as on Lambda.
+        # The first event sets up the log, as on Lambda.
         with contextlib.redirect_stdout(io.StringIO()):
             module.lambda_handler({"records": {}}, context)
     except errors.ConfigurationError as error:
@@ -167,7 +167,7 @@ def lines_of(module: Any, context: Any, output: Output) -> Iterator[Lines]:
 
 @dataclass
 class Handled:
-    """What became of an event: the runs as Port has them then, the entities that changed, the function's lines."""
+    """The result of an event: the runs in Port, the changed entities, and the function's log lines."""
 
     runs: list[Json] = field(default_factory=list)
     entities: list[Json] = field(default_factory=list)
@@ -178,7 +178,7 @@ class Handled:
 
     @property
     def good(self) -> bool:
-        """Whether something was handled, and nothing went wrong."""
+        """Return whether something was handled, and nothing failed."""
         handled = [line for line in self.lines if line.event in ("run.reported", "change.handled")]
         bad = [line for line in self.lines if line.is_error or line.event == "action.unknown"]
         failed = [line for line in handled if line.fields.get("status") == "FAILURE"]
@@ -198,7 +198,10 @@ class Handled:
 
 @dataclass(frozen=True)
 class Local:
-    """An event in a file and the handlers in a folder; `access` is None for a fake Port, `seconds` what they have."""
+    """An event in a file and the handlers in a folder.
+
+    `access` is None for a fake Port. `seconds` limit the invocation.
+    """
 
     file: Path
     source: Path
@@ -208,7 +211,7 @@ class Local:
     output: Output
 
     def handle(self) -> Handled:
-        """Give the event to the handlers, all of it read anew. Raises CommandFailed."""
+        """Read the files again, and give the event to the handlers. Raises CommandFailed."""
         with ExitStack() as stack:
             target = stack.enter_context(fake_target() if self.access is None else real_target(self.access))
             stack.enter_context(_environment({**target.environment, "LOG_LEVEL": self.level}))
@@ -235,7 +238,7 @@ class Local:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """The function's environment: these, and neither a secret nor a queue in AWS."""
+    """Return the function's environment: these variables, and neither a secret nor a queue in AWS."""
     before = dict(os.environ)
     for name in ("PORT_CREDENTIALS_SECRET_ARN", "FAILURE_QUEUE_URL", "REPORT_BATCH_ITEM_FAILURES"):
         os.environ.pop(name, None)
@@ -248,7 +251,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def show(handled: Handled, output: Output) -> None:
-    """Print what became of the runs."""
+    """Print the results of the runs."""
     for run in handled.runs:
         status = str(run.get("result") or run.get("status") or "unknown")
         style = {"SUCCESS": "bold green", "IN_PROGRESS": "bold yellow"}.get(status, "bold red")
@@ -266,23 +269,23 @@ def show(handled: Handled, output: Output) -> None:
         content = "deleted" if entity.get("deleted") else json.dumps(entity.get("properties", {}), ensure_ascii=False)
         output.say(f"  entity   {entity['blueprint']}/{entity['identifier']}  {entity.get('title') or ''}  {content}")
     if handled.raised is not None:
-        output.say(f"\nThe records would come again: {handled.raised}", "red")
+        output.say(f"\nLambda would redeliver the records: {handled.raised}", "red")
     elif not handled.runs and not handled.good:
         output.say("\nNothing here handled it: the lines above say why.", "yellow")
     output.say(f"{handled.seconds:.2f} s", "dim")
 
 
 def post_mortem(error: BaseException | None) -> None:
-    """Open the debugger where the handler failed."""
+    """Open the debugger at the point where the handler failed."""
     if error is not None and error.__traceback__ is not None:
         pdb.post_mortem(_users_own(error.__traceback__))
 
 
-# Again and again
+# Watching
 
 
 def snapshot(paths: list[Path]) -> dict[Path, tuple[int, int]]:
-    """When files, and the Python and JSON files in folders, were changed."""
+    """Return the times of change of files, and of the Python and JSON files in folders."""
     files = [
         file
         for path in paths
@@ -291,14 +294,14 @@ def snapshot(paths: list[Path]) -> dict[Path, tuple[int, int]]:
     ]
     found = {}
     for file in files:
-        with contextlib.suppress(OSError):  # it is being replaced
+        with contextlib.suppress(OSError):  # the file is being replaced
             status = file.stat()
             found[file] = (status.st_mtime_ns, status.st_size)
     return found
 
 
 def changed(paths: list[Path], seen: dict[Path, tuple[int, int]]) -> list[Path]:
-    """Wait until a file is not as it was seen, and then until none changes any more; the files that changed."""
+    """Wait until a file has changed, and then until no file changes anymore. Return the changed files."""
     now = _later(paths)
     while now == seen:
         now = _later(paths)
@@ -327,7 +330,7 @@ def _later(paths: list[Path]) -> dict[Path, tuple[int, int]]:
     default=AN_HOUR,
     show_default=True,
     metavar="SECONDS",
-    help="What the function has for the event, as its timeout in AWS.",
+    help="Time that the function has for the event, like its timeout in AWS.",
 )
 @click.option(
     "--source",
@@ -341,7 +344,7 @@ def _later(paths: list[Path]) -> dict[Path, tuple[int, int]]:
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     default="debug",
     show_default=True,
-    help="From which level on the function's lines are shown.",
+    help="Lowest level of the log lines that are shown.",
 )
 @port_options
 @output_option
@@ -357,24 +360,23 @@ def local(
     access: PortAccess,
     output: Output,
 ) -> None:
-    """Give a recorded message to the handlers, in this process.
+    """Give a recorded message to the handlers in this process.
 
-    FILE holds a message as Port publishes it, or a whole Kafka event as Lambda sends it, as JSON. `failures show ID
-    --event` prints such an event.
+    FILE is a JSON file with a message as Port publishes it, or with a complete Kafka event as Lambda sends it.
+    `failures show ID --event` prints such an event.
 
-    Port is a fake one that holds the blueprints and actions of port/ and the run of the message; it is made
-    anew each time. To use a given Port, in which the run must be, say where it is: --port-url, --credentials-file or
-    --credentials-secret-arn. Secret inputs are decrypted with PORT_ENCRYPTION_SECRET. The exit code is 1 unless every
-    run succeeded.
+    By default, a new fake Port has the blueprints and actions of port/ and the message's run. To use an existing Port
+    that has the run, give --port-url, --credentials-file or --credentials-secret-arn. Secret inputs are decrypted with
+    PORT_ENCRYPTION_SECRET. The exit code is 1 unless every run succeeded.
     """
     if watch and output.as_json:
-        raise click.UsageError("--watch goes on for ever, so there is no one document: leave out --json.")
+        raise click.UsageError("--watch never ends, so there is no single document. Leave out --json.")
     options = ("port_url", "credentials_file", "credentials_secret_arn")
     is_given = any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in options)
     run = Local(file, source, access if is_given else None, log_level.upper(), timeout, output)
     if watch:
         _again_and_again(run, debugger, [source, file, definitions_folder()], output)
-    # What a handler prints is no part of the document.
+    # Output of a handler is not part of the document.
     with contextlib.redirect_stdout(sys.stderr) if output.as_json else contextlib.nullcontext():
         handled = run.handle()
         show(handled, output)

@@ -1,4 +1,4 @@
-"""The Port that `local` runs against: a fake one, made for the message, or a given one."""
+"""The Port that `local` runs against: a fake Port made for the message, or an existing one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,28 +14,28 @@ type Json = dict[str, Any]
 
 
 class Target(Protocol):
-    """A Port with the runs that messages are about."""
+    """A Port with the runs of the messages."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """The function's variables that lead it there."""
+        """The environment variables with which the function finds this Port."""
 
     def prepare(self, invocations: Sequence[Any]) -> None:
-        """See to it that it has the invocations' runs. Raises CommandFailed."""
+        """Make sure that Port has the runs of the run requests. Raises CommandFailed."""
 
     def run(self, invocation: Any) -> Json:
-        """The run as it is now."""
+        """Return the run as it is now."""
 
     def log(self, invocation: Any) -> list[str]:
-        """The messages of the run's log."""
+        """Return the messages of the run's log."""
 
     def entities(self) -> list[Json]:
-        """What has become of entities since `prepare`, as far as that is known."""
+        """Return the entities that changed since `prepare`, as far as this is known."""
 
 
 @dataclass
 class FakeTarget:
-    """The fake Port with the blueprints and actions of port/, and the runs that the messages are about."""
+    """A fake Port with the blueprints and actions of port/ and the messages' runs."""
 
     port: Any
     connection: PortConnection
@@ -43,7 +43,7 @@ class FakeTarget:
 
     @property
     def environment(self) -> dict[str, str]:
-        # Neither its secret nor its signatures are those of the Port that the message comes from.
+        # The message comes from another Port, so its secret and signatures do not fit this one.
         return {
             "PORT_API_URL": self.port.url,
             "PORT_CLIENT_ID": self.port.client_id,
@@ -58,7 +58,7 @@ class FakeTarget:
             else:
                 self.port.add_run(each.run_id, each.action, blueprint=each.blueprint, properties=each.inputs)
             if each.blueprint and each.entity:
-                # A handler that needs it and does not find it says so itself.
+                # A handler that needs the missing entity reports it itself.
                 with suppress(PortRefused):
                     self._add_entity(each.blueprint, each.entity)
         self.before = {key: dict(entity) for key, entity in self.port.entities.items()}
@@ -77,7 +77,7 @@ class FakeTarget:
         return [line["message"] for line in self.port.run_logs.get(invocation.run_id, [])]
 
     def entities(self) -> list[Json]:
-        """The entities that are new or have changed, and those that are gone."""
+        """Return new, changed and deleted entities."""
         now = self.port.entities
         changed = [{"blueprint": key[0], **entity} for key, entity in now.items() if self.before.get(key) != entity]
         gone = [{"blueprint": key[0], "identifier": key[1], "deleted": True} for key in self.before if key not in now]
@@ -86,7 +86,7 @@ class FakeTarget:
 
 @dataclass(frozen=True)
 class RealTarget:
-    """A given Port, in which the runs are."""
+    """An existing Port that has the runs."""
 
     port: PortConnection
     client_id: str
@@ -124,12 +124,12 @@ class RealTarget:
 
 @contextmanager
 def fake_target() -> Iterator[Target]:
-    """A new fake Port. Raises SettingsError where there is none."""
+    """Start a new fake Port. Raises SettingsError if the sandbox is not installed."""
     try:
         from port_runner_sandbox.fake_port import FakePort
     except ImportError as error:
         raise SettingsError(
-            f"The fake Port of sandbox is not here ({error}). Run this in the project's folder with its "
+            f"The fake Port of sandbox/ is not installed ({error}). Run this in the project's folder with its "
             "development environment, or name a Port with --port-url."
         ) from error
     with FakePort() as port, PortConnection(port.url, port.client_id, port.client_secret) as connection:
@@ -143,7 +143,7 @@ def _say_nothing(text: str, style: str) -> None:
 
 @contextmanager
 def real_target(access: PortAccess) -> Iterator[Target]:
-    """A given Port. Raises CommandFailed."""
+    """Connect to an existing Port. Raises CommandFailed."""
     credentials = access.credentials()
     with PortConnection(access.url, *credentials) as port:
         yield RealTarget(port, *credentials)
