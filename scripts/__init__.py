@@ -1,1 +1,1 @@
-"""What a contributor runs: build, lock, check, demonstrate, measure."""
+"""Programs for contributors: build, lock, check, demonstrate, measure."""

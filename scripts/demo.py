@@ -1,4 +1,4 @@
-"""Watch one run travel: Port, Kafka, Lambda, and back. Everything runs on this machine and is gone afterwards."""
+"""Watch one run travel from Port through Kafka and Lambda and back. All of it runs here and is removed at the end."""
 
 import argparse
 import io
@@ -43,14 +43,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DemoFailed(Exception):
-    """The demo did not get to its end; the text says why."""
+    """The demo could not finish; the text says why."""
 
 
-# What is shown
+# The screen
 
 
 class Screen:
-    """A live view on a terminal, plain lines everywhere else; times count from the beginning of the demo."""
+    """A live view on a terminal, and plain lines everywhere else. Times count from the start of the demo."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
@@ -63,16 +63,16 @@ class Screen:
         return time.monotonic() - self._began
 
     def say(self, text: str = "", style: str = "") -> None:
-        """Print one line with the time; colours that stand in the text already are kept on a terminal."""
+        """Print one line with the time. A terminal keeps the colors that the text already has."""
         self.console.print(Text.from_ansi(f"{self.elapsed:6.1f} s  {text}", style=style))
 
     def tell_of_resource(self, line: str) -> None:
-        """Print what Terraform says about one resource."""
+        """Print Terraform's line about one resource."""
         self.say(line.removeprefix("module.port_runner."), "dim")
 
     @contextmanager
     def step(self, title: str, *, spinner: bool = True) -> Iterator[None]:
-        """Name a step while it goes on, and how long it took when it is done."""
+        """Show the step's title while it runs, and its duration when it is done."""
         self.current = title
         began = time.monotonic()
         if not self.live or not spinner:
@@ -90,7 +90,7 @@ class Screen:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to the run; `at` is seconds since the epoch."""
+    """An event of the run; `at` is in seconds since the epoch."""
 
     at: float
     place: str
@@ -99,7 +99,7 @@ class Event:
 
 @dataclass
 class RunView:
-    """The life of one run, event by event."""
+    """A panel with the events of one run and its status."""
 
     began: float
     run_id: str = ""
@@ -119,7 +119,7 @@ class RunView:
 
 @contextmanager
 def shown(view: RunView, screen: Screen) -> Iterator[Callable[[Event], None]]:
-    """Show the view; gives a function that adds an event."""
+    """Show the view, and yield a function that adds an event to it."""
 
     def add(event: Event) -> None:
         view.events.append(event)
@@ -130,11 +130,11 @@ def shown(view: RunView, screen: Screen) -> Iterator[Callable[[Event], None]]:
         yield add
 
 
-# What is watched
+# The events
 
 
 def events_of(request: Received) -> Iterator[Event]:
-    """What a request of the function to Port means for the run."""
+    """Yield the events that a request from the function to Port means for the run."""
     body = request.body if isinstance(request.body, dict) else {}
     path = request.path
     if request.status is None or request.status >= 400:
@@ -152,9 +152,9 @@ def events_of(request: Received) -> Iterator[Event]:
 
 
 def follow(port: FakePort, first: int, view: RunView, add: Callable[[Event], None]) -> None:
-    """Add the run's events as they come, from request number `first`, until it has ended.
+    """Add the run's events as they arrive, from request number `first`, until the run has ended.
 
-    Raises DemoFailed if it does not end in time.
+    Raise DemoFailed if it does not end within RUN_SECONDS.
     """
     deadline = time.monotonic() + RUN_SECONDS
     position = first
@@ -165,7 +165,7 @@ def follow(port: FakePort, first: int, view: RunView, add: Callable[[Event], Non
     while view.status not in ENDED:
         with port.changed:
             if not port.changed.wait_for(arrived, deadline - time.monotonic()):
-                raise DemoFailed(f"The run was not ended within {RUN_SECONDS} s.")
+                raise DemoFailed(f"The run did not end within {RUN_SECONDS} s.")
             request = port.requests[position]
         if position == first:
             add(Event(request.at, "Lambda", "has the record and calls Port"))
@@ -179,10 +179,12 @@ def follow(port: FakePort, first: int, view: RunView, add: Callable[[Event], Non
 
 
 def main() -> int:
-    """Run the demo; 0 if the run ended in SUCCESS."""
+    """Run the demo, and return 0 if the run ended in SUCCESS."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--stay", action="store_true", help="leave everything running until Ctrl-C, for scripts/port-runner"
+        "--stay",
+        action="store_true",
+        help="keep everything running until Ctrl-C, so that scripts/port-runner can use it",
     )
     arguments = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -194,21 +196,21 @@ def main() -> int:
     try:
         show(screen, directory, stays=arguments.stay)
     except KeyboardInterrupt:
-        screen.say("Interrupted: everything has been ended and removed.", "yellow")
+        screen.say("Interrupted. Everything was stopped and removed.", "yellow")
         shutil.rmtree(directory)
         return 130
     except (DemoFailed, CommandFailed, TerraformError, NoSandbox, ProcessFailed) as error:
         return _failed(screen, directory, str(error))
     except Exception as error:
         (directory / "demo.log").write_text(traceback.format_exc())
-        return _failed(screen, directory, f"{type(error).__name__}: {error} (demo.log says where)")
+        return _failed(screen, directory, f"{type(error).__name__}: {error} (see demo.log for the traceback)")
     shutil.rmtree(directory)
-    screen.say("Done: one run, all the way, and nothing is left of it.", "bold green")
+    screen.say("Done: the run went all the way, and everything was removed.", "bold green")
     return 0
 
 
 def show(screen: Screen, directory: Path, *, stays: bool) -> None:
-    """Every step, from nothing to nothing; with *stays* the last ones come after Ctrl-C."""
+    """Run every step, from the start of the sandbox to its end. With *stays*, wait for Ctrl-C before the last steps."""
     with ExitStack() as running:
         ours = running_localstack() is None
         with screen.step("Start Kafka, Port and AWS on this machine"):
@@ -224,10 +226,10 @@ def show(screen: Screen, directory: Path, *, stays: bool) -> None:
                 terraform.override(sandbox.module_arguments)
             variables = sandbox.variables
             if not ours:
-                # A LocalStack of ours goes with all it holds; another one is tidied on every way out.
+                # The demo's own LocalStack is discarded as a whole. One that was running before is always cleaned up.
                 applied.callback(remove, terraform, variables, screen)
             with screen.step("Create function, mapping and the rest: terraform apply"):
-                screen.say("Planning; then the failure queue takes 25 s: the AWS provider waits to be sure.", "dim")
+                screen.say("Planning. The failure queue then takes 25 s, because the AWS provider waits for it.", "dim")
                 with ExitStack() if ours else uninterrupted(screen):
                     terraform.apply(variables)
                 outputs = terraform.output()
@@ -241,13 +243,13 @@ def show(screen: Screen, directory: Path, *, stays: bool) -> None:
 
 
 def remove(terraform: Terraform, variables: dict[str, object], screen: Screen) -> None:
-    """Destroy what was applied."""
-    with screen.step("Remove it all again: terraform destroy"):
+    """Destroy what Terraform applied."""
+    with screen.step("Remove everything again: terraform destroy"):
         terraform.destroy(variables)
 
 
 def run_once(sandbox: Sandbox, port: PortConnection, screen: Screen, outputs: dict[str, object]) -> None:
-    """Execute the action and show what comes of it: the run's life, the function's log, the entity."""
+    """Execute the action, and show the run's events, the function's log and the entity."""
     with screen.step("Execute create_vm in Port and watch its run", spinner=False):
         run = watch(sandbox, port, screen, str(outputs["lambda_event_source_mapping_uuid"]))
     log_group = str(outputs["lambda_cloudwatch_log_group_name"])
@@ -257,7 +259,7 @@ def run_once(sandbox: Sandbox, port: PortConnection, screen: Screen, outputs: di
         screen.console.print(Text(f"          {line}", "dim"))
     with screen.step("Read the entity from Port"):
         if run["status"] != "SUCCESS":
-            raise DemoFailed(f"There is none: the run ended in {run['status']}: {run.get('summary')}")
+            raise DemoFailed(f"There is no entity, because the run ended in {run['status']}: {run.get('summary')}")
         [(blueprint, identifier)] = sandbox.port.entities
         found = port.find(f"/blueprints/{blueprint}/entities/{quote(identifier, safe='')}", what="the entity")
         assert found
@@ -265,17 +267,17 @@ def run_once(sandbox: Sandbox, port: PortConnection, screen: Screen, outputs: di
 
 
 def stay(sandbox: Sandbox, function_name: str, directory: Path, screen: Screen) -> Never:
-    """Wait for Ctrl-C, and say how another terminal gets here meanwhile."""
+    """Wait for Ctrl-C, and print how another terminal can use the sandbox until then."""
     file = directory / "environment"
     file.write_text(exports(sandbox, function_name))
-    screen.say("Everything stays until Ctrl-C. In another terminal:", "bold")
+    screen.say("Everything keeps running until Ctrl-C. In another terminal:", "bold")
     screen.console.print(f"\n    . {file}\n    scripts/port-runner doctor\n", markup=False)
     while True:
         signal.pause()
 
 
 def exports(sandbox: Sandbox, function_name: str) -> str:
-    """Lines for a shell, with which scripts/port-runner finds this function, AWS and Port."""
+    """Return shell lines that lead scripts/port-runner to this function, AWS and Port."""
     variables = {
         **sandbox.environment,
         "PORT_API_URL": sandbox.port.url,
@@ -288,7 +290,7 @@ def exports(sandbox: Sandbox, function_name: str) -> str:
 
 
 def watch(sandbox: Sandbox, port: PortConnection, screen: Screen, mapping: str) -> dict[str, Any]:
-    """Execute the action, show what happens, and return the run as it ended."""
+    """Execute the action, show its events, and return the ended run."""
     fake = sandbox.port
     view = RunView(began=time.time())
     published: list[Event] = []
@@ -311,12 +313,17 @@ def watch(sandbox: Sandbox, port: PortConnection, screen: Screen, mapping: str) 
             follow(fake, first, view, add)
         except DemoFailed as error:
             found = sandbox.aws("lambda").get_event_source_mapping(UUID=mapping)
-            raise DemoFailed(f"{error} The mapping says: {found.get('LastProcessingResult')}") from error
+            raise DemoFailed(
+                f"{error} The event source mapping's last result: {found.get('LastProcessingResult')}"
+            ) from error
     return fake.runs[view.run_id]
 
 
 def read_log(sandbox: Sandbox, group: str) -> list[str]:
-    """The function's log in CloudWatch, once the invocation's last line is there."""
+    """Return the lines of the function's log in CloudWatch, once it has the invocation's last line.
+
+    Raise DemoFailed if that takes longer than LOG_SECONDS.
+    """
     logs = sandbox.aws("logs")
     deadline = time.monotonic() + LOG_SECONDS
     while True:
@@ -324,7 +331,7 @@ def read_log(sandbox: Sandbox, group: str) -> list[str]:
         if any(line.startswith("REPORT ") for line in lines):
             return lines
         if time.monotonic() > deadline:
-            raise DemoFailed(f"The log group {group} did not show the invocation within {LOG_SECONDS} s.")
+            raise DemoFailed(f"The invocation did not appear in the log group {group} within {LOG_SECONDS} s.")
         time.sleep(0.2)
 
 
@@ -335,7 +342,7 @@ def _failed(screen: Screen, directory: Path, reason: str) -> int:
 
 
 def _end(*_: object) -> None:
-    """End the demo in order; further signals do no harm meanwhile."""
+    """End the demo in order, and ignore further signals until then."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -343,12 +350,14 @@ def _end(*_: object) -> None:
 
 @contextmanager
 def uninterrupted(screen: Screen) -> Iterator[None]:
-    """Hold an interrupt back until the end of the block."""
+    """Delay an interrupt until the end of the block."""
     received: list[int] = []
 
     def note(number: int, _: object) -> None:
         received.append(number)
-        screen.say("Terraform finishes first: cut short, it would not know what it has just made.", "yellow")
+        screen.say(
+            "Terraform finishes first. If it stopped now, it would lose track of what it has just made.", "yellow"
+        )
 
     for each in SIGNALS:
         signal.signal(each, note)

@@ -1,9 +1,9 @@
-"""Makes the project's Python environments, and leaves alone those that are up to date.
+"""Create or update the project's Python environments. Skip those that are up to date.
 
 usage: environments.py [dev] [localstack] [runtime] [checkov]     (all of them without arguments)
 
-`dev` is always among them: it holds uv, which fills the others.
-Run it with Python 3.13 (scripts/find-python finds one): the environments are made of the Python it runs on.
+`dev` is always included: it holds uv, which fills the others.
+Run this with Python 3.13 (scripts/find-python finds one). The environments use the Python that runs this script.
 """
 
 import contextlib
@@ -25,19 +25,19 @@ FAILED = """\
 
 {output}
 
-Where the package index cannot be reached, check the network, or name your mirror in both PIP_INDEX_URL
-and UV_DEFAULT_INDEX. Then run the same command again: it goes on from here."""
+If the package index cannot be reached, check the network, or name your mirror in both PIP_INDEX_URL
+and UV_DEFAULT_INDEX. Then run the same command again: it continues from here."""
 
 
 class Environment(NamedTuple):
-    """One virtual environment below the project's root, and the file that says what is in it."""
+    """A virtual environment below the project's root, and the file that lists its packages."""
 
     directory: str
     requirements: str
-    # Bytecode is compiled ahead where all of it is used. Of LocalStack's 11,000 files and checkov's little is:
-    # what is imported gets compiled then.
+    # Compile ahead only where all of it is used. LocalStack (11,000 files) and checkov use little of what they install,
+    # and Python compiles that on import.
     compile_bytecode: bool
-    # The project is installed in place: its modules are imported from the tree, and its entry points are known.
+    # Install the project in place: its modules are imported from the tree, and its entry points are registered.
     holds_project: bool
 
 
@@ -54,13 +54,13 @@ PROJECT = "pyproject.toml"
 
 
 class InstallationError(Exception):
-    """An environment could not be made; the text is for people."""
+    """An environment could not be created. The text says why and what to do."""
 
 
 def make_environments(root: Path, names: Sequence[str], python: Path) -> None:
     """Bring the named environments below `root` up to date with their requirements.
 
-    Raises InstallationError when one of them could not be; the others are finished all the same.
+    Raise InstallationError if one of them fails, after the others are finished.
     """
     wanted = [environment for name, environment in ENVIRONMENTS.items() if name in {"dev", *names}]
     if not _outdated(root, wanted, python):
@@ -76,7 +76,10 @@ def _outdated(root: Path, environments: list[Environment], python: Path) -> list
 
 
 def _stamp(root: Path, environment: Environment) -> Path:
-    """The file that says what an environment was made of. It is written last: without it, start anew."""
+    """Return the path of the file that records what an environment was made of.
+
+    It is written last. An environment without it is unfinished and is created again.
+    """
     return root / environment.directory / "made-of.txt"
 
 
@@ -87,7 +90,7 @@ def _state(root: Path, environment: Environment, python: Path) -> str:
 
 
 def _foundation(root: Path, environment: Environment, python: Path) -> str:
-    """What an environment cannot change: its interpreter, and its own place, which its scripts name."""
+    """Return the parts that an environment cannot change: its interpreter, and its path, which its scripts contain."""
     return f"{python} {sys.version.splitlines()[0]}\n{root / environment.directory}\n"
 
 
@@ -100,12 +103,12 @@ def _read(path: Path) -> str:
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[int]:
-    """Keep every other process from changing the environments below `root` at the same time."""
+    """Hold a lock, so that no other process changes the environments below `root` at the same time."""
     with (root / INSTALLER).open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Waiting for another command that is making the environments.", flush=True)
+            print("Waiting for another command that is creating the environments.", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 
@@ -137,18 +140,18 @@ def _install(root: Path, environments: list[Environment], python: Path, lock: in
                 process.wait()
     if failures:
         raise InstallationError("\n\n".join(failures))
-    print(f"This took {time.monotonic() - started:.0f} s; next time nothing is to be done.", flush=True)
+    print(f"This took {time.monotonic() - started:.0f} s. The next command does not repeat it.", flush=True)
 
 
 def _prepare(root: Path, environment: Environment, python: Path, lock: int) -> None:
-    """Have a virtual environment with nothing of another Python in it, and uv in the one for development."""
+    """Create the virtual environment again if it was made with another Python. Install uv into the one for development."""
     directory = root / environment.directory
     stamp = _stamp(root, environment)
     usable = _read(stamp).startswith(_foundation(root, environment, python))
     stamp.unlink(missing_ok=True)
     development = environment == ENVIRONMENTS["dev"]
     if not usable:
-        print(f"Making {environment.directory}", flush=True)
+        print(f"Creating {environment.directory}", flush=True)
         pip = [] if development else ["--without-pip"]
         command = [str(python), "-m", "venv", "--clear", *pip, str(directory)]
         _run(command, "A new environment", environment.directory, lock)
@@ -160,7 +163,7 @@ def _prepare(root: Path, environment: Environment, python: Path, lock: int) -> N
 
 
 def _install_project(root: Path, environment: Environment, lock: int) -> None:
-    """Install the project in place. The environment for development, which comes first, has what builds it."""
+    """Install the project in place. The development environment comes first, because it holds the build tool."""
     development = root / ENVIRONMENTS["dev"].directory
     with tempfile.TemporaryDirectory() as directory:
         build = [str(development / "bin/python"), "-m", "hatchling", "build", "-t", "wheel:editable", "-d", directory]
@@ -201,7 +204,7 @@ def _run(command: list[str], what: str, directory: str, lock: int, folder: Path 
 
 
 def _start(command: list[str], lock: int, folder: Path | None = None) -> subprocess.Popen[str]:
-    # The child holds the lock too: should this process be killed, none takes its place before the child ends.
+    # The child holds the lock too: if this process is killed, the next one still waits until the child has ended.
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -223,7 +226,7 @@ def main(arguments: Sequence[str]) -> int:
     unknown = [name for name in arguments if name not in ENVIRONMENTS]
     if unknown:
         print(
-            f"There is no environment {unknown[0]!r}. Name some of: {', '.join(ENVIRONMENTS)}.",
+            f"There is no environment {unknown[0]!r}. Choose from: {', '.join(ENVIRONMENTS)}.",
             file=sys.stderr,
         )
         return 2
@@ -232,7 +235,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     root = Path(__file__).resolve().parent.parent
-    # A virtual environment is made of the Python below it, never of another virtual environment.
+    # Use the Python that a virtual environment is based on, never the virtual environment itself.
     python = Path(sys._base_executable)  # type: ignore[attr-defined]
     try:
         make_environments(root, arguments or list(ENVIRONMENTS), python)
@@ -240,7 +243,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. Run the same command again to go on.", file=sys.stderr)
+        print("\nStopped. Run the same command again to continue.", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
 

@@ -1,8 +1,8 @@
-"""Builds what Terraform deploys: dist/function.zip and dist/layer-<architecture>.zip.
+"""Build the zips that Terraform deploys: dist/function.zip and dist/layer-<architecture>.zip.
 
-The function's zip holds lambda/, the layer's the packages of requirements/layer.txt. The same inputs give the
-same bytes, whenever and wherever they are built: Terraform then sees no change where there is none.
-It needs the standard library and pip only.
+The function's zip holds lambda/. The layer's zip holds the packages of requirements/layer.txt. The same inputs give
+the same bytes on every machine at any time, so Terraform sees a change only if there is one.
+This script needs only the standard library and pip.
 """
 
 import argparse
@@ -20,26 +20,26 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Lambda's name of an architecture, and that of wheels.
+# Lambda's name of an architecture, and the name that wheels use.
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 RUNTIMES = ("python3.13", "python3.14")
 
-# These runtimes are built on Amazon Linux 2023, whose glibc is 2.34. Wheels are made for 2.17 and later.
+# These runtimes are built on Amazon Linux 2023, which has glibc 2.34. The oldest glibc that wheels are made for is 2.17.
 GLIBC_MINORS = range(34, 16, -1)
 
-# Lambda's quotas: a zip that is uploaded directly, and the function with its layers, unzipped.
+# Lambda's limits: for a zip that is uploaded directly, and for the function with its layers, unzipped.
 ZIP_LIMIT = 50 * 1024 * 1024
 UNZIPPED_LIMIT = 250 * 1024 * 1024
 
 # The oldest time a zip can hold.
 TIME = (1980, 1, 1, 0, 0, 0)
 
-# What pip writes of this one installation: its own name, and hashes of files that are not in the zip.
+# Files that pip writes about this installation: its own name, and hashes of files that are not in the zip.
 INSTALLATION_RECORDS = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json"}
 
 
 class PackageError(Exception):
-    """A zip could not be built; the text is for people."""
+    """A zip could not be built. The text says why and what to do."""
 
 
 class File(NamedTuple):
@@ -57,11 +57,11 @@ class Package(NamedTuple):
     size: int
     sha256: str
     built: bool
-    """False: it was there already, and nothing it is made of has changed."""
+    """False if the zip existed already and none of its inputs has changed."""
 
 
 def package_function(source: Path, target: Path) -> Package:
-    """Pack the folder `source`, whose files stand at the zip's root."""
+    """Pack the folder `source`, with its files at the zip's root. Raise PackageError if it holds no file."""
     files = sorted(file for file in _files_below(source) if not _is_hidden(file.name))
     if not files:
         raise PackageError(f"{source} holds no file: there is no function to pack.")
@@ -70,7 +70,10 @@ def package_function(source: Path, target: Path) -> Package:
 
 
 def package_layer(requirements: Path, target: Path, *, runtime: str, architecture: str) -> Package:
-    """Pack what the lock file `requirements` names below python/, from wheels for that platform alone."""
+    """Pack the packages of the lock file `requirements` below python/, from wheels for that platform only.
+
+    Raise PackageError if pip cannot install them, or if the zip is too large.
+    """
 
     def files() -> Iterator[File]:
         print(f"Installing {requirements.name} for {runtime} on {architecture}", flush=True)
@@ -92,18 +95,18 @@ def _files_below(directory: Path) -> Iterator[File]:
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether an editor or a system left the file beside the sources."""
+    """Return True if an editor or the operating system left the file among the sources."""
     return any(part.startswith(".") for part in name.split("/"))
 
 
 def _is_of_this_installation(name: str) -> bool:
-    """Whether pip made the file for this machine: a script that names its Python, or a record of its work."""
+    """Return True if pip made the file for this machine: a script that names its Python, or a record of its work."""
     folder, _, rest = name.partition("/")
     return folder == "bin" or (folder.endswith(".dist-info") and rest in INSTALLATION_RECORDS)
 
 
 def _package(target: Path, inputs: Iterable[str | bytes], files: Callable[[], Iterable[File]]) -> Package:
-    """Write the zip, unless the one that is there is just what was made of the same inputs."""
+    """Write the zip, unless the existing one was built from the same inputs and has not changed since."""
     inputs_hash = _hash_of([Path(__file__).read_bytes(), *inputs])
     record = target.with_name(f"{target.name}.inputs")
     there = target.is_file() and record.is_file()
@@ -128,9 +131,9 @@ def _hash_of(parts: Iterable[str | bytes]) -> str:
 
 
 def _write_zip(target: Path, files: Iterable[File]) -> None:
-    """Write the zip whole or not at all: it takes the target's name when it is finished."""
+    """Write the zip to a temporary file, and give it the target's name only when it is complete."""
     contents = sorted(files)
-    # Compressed bytes differ from one zlib to another, stored ones do not: compress only what would not fit.
+    # Compressed bytes differ between versions of zlib, stored bytes do not. Compress only if the zip is too large.
     fits = sum(len(file.content) for file in contents) < ZIP_LIMIT
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -156,17 +159,17 @@ def _too_large(what: str, size: int, limit: int) -> str:
     megabytes = 1024 * 1024
     return (
         f"{what} would have {size / megabytes:.1f} MB, and Lambda takes {limit / megabytes:.0f} MB at most. "
-        "Take out what the function does not need at run time."
+        "Remove files and packages that the function does not need at run time."
     )
 
 
 def _install(requirements: Path, directory: Path, runtime: str, architecture: str) -> Path:
-    """Install below `directory`, where pip's own temporary files stay too; return the folder of the packages."""
+    """Install below `directory`, and return the folder of the packages. Keep pip's temporary files in it too."""
     installed = directory / "installed"
     machine = MACHINES[architecture]
     tags = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC_MINORS]
     platforms = [f"--platform={tag}" for tag in [*tags, f"manylinux2014_{machine}"]]
-    # The lock file is complete, and pip would judge by this machine which further packages are needed.
+    # The lock file is complete. Without --no-deps, pip would add the dependencies that this machine needs.
     options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile", "--no-user"]
     quiet = ["--disable-pip-version-check", "--no-input", "--quiet"]
     python = ["--implementation=cp", f"--python-version={runtime.removeprefix('python')}"]
@@ -187,12 +190,13 @@ def _install(requirements: Path, directory: Path, runtime: str, architecture: st
 def _explain(errors: str, requirements: Path, runtime: str, architecture: str) -> str:
     missing = [line for line in errors.splitlines() if "No matching distribution found" in line]
     if "No module named pip" in errors:
-        reason = f"{sys.executable} has no pip. `make package` uses one that has."
+        reason = f"{sys.executable} has no pip. Run `make package`, which uses a Python with pip."
     elif "connection" in errors.lower():
         reason = "The package index cannot be reached. Check the network, or name your mirror in PIP_INDEX_URL."
     elif "DO NOT MATCH THE HASHES" in errors:
         reason = (
-            f"A package is not the one that {requirements.name} was locked with. Find out why before you lock it anew."
+            f"A package is not the one that {requirements.name} was locked with. "
+            "Find out why before you run `make lock`."
         )
     elif missing:
         reason = (
@@ -206,7 +210,7 @@ def _explain(errors: str, requirements: Path, runtime: str, architecture: str) -
 
 
 def check_unzipped(packages: Iterable[Path]) -> None:
-    """Raise PackageError when these zips together, unzipped, are more than one Lambda function may have."""
+    """Raise PackageError if these zips together, unzipped, are larger than Lambda allows for one function."""
     size = 0
     for path in packages:
         with zipfile.ZipFile(path) as archive:
@@ -237,7 +241,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runtime", choices=RUNTIMES, default=RUNTIMES[0], help="Lambda's runtime (%(default)s)")
     parser.add_argument(
-        "--architecture", choices=[*MACHINES, "all"], default="x86_64", help="of the layer (%(default)s)"
+        "--architecture", choices=[*MACHINES, "all"], default="x86_64", help="the layer's architecture (%(default)s)"
     )
     arguments = parser.parse_args()
     architectures = list(MACHINES) if arguments.architecture == "all" else [arguments.architecture]
@@ -248,7 +252,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped; what was in dist/ is still there.", file=sys.stderr)
+        print("\nStopped. The files in dist/ are unchanged.", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
 

@@ -1,4 +1,4 @@
-"""Check the Terraform module: `lint` its format and validity, or `test` it with its own tests."""
+"""Check the Terraform module: `lint` checks format and validity, `test` runs the module's own tests."""
 
 import argparse
 import subprocess
@@ -21,7 +21,7 @@ def _terraform(root_module: Path, progress: Callable[[str], None]) -> Iterator[T
 
 
 def lint(progress: Callable[[str], None]) -> None:
-    """Check the format of all files and the validity of each example, and so of the module that it calls."""
+    """Check the format of all files and the validity of each example, which includes the module that it calls."""
     require_terraform(own_environment())
     command = ["terraform", "fmt", "-check", "-recursive", "-diff", str(MODULE)]
     answer = subprocess.run(command, env=own_environment(), capture_output=True, text=True, check=False)

@@ -1,9 +1,9 @@
-"""Writes the tables of terraform/README.md: what the module requires, makes, takes and gives.
+"""Write the tables of terraform/README.md: the module's requirements, resources, inputs and outputs.
 
 usage: terraform_docs.py [--check]
 
-The tables stand between two marks, which stay as they are. With `--check` nothing is written: the command fails where
-the tables are not what the module's files say.
+The tables stand between two marks, which stay. With `--check` nothing is written, and the command fails if the tables
+differ from the module's files.
 """
 
 import argparse
@@ -23,11 +23,14 @@ BEGIN, END = "<!-- written by `make docs` -->\n", "<!-- end of what `make docs` 
 
 
 class DocumentationError(Exception):
-    """The tables cannot be written; the text is for people."""
+    """The tables cannot be written; the text says what is missing."""
 
 
 def documented(module: Path) -> str:
-    """The module's README with its tables as the module's files have them."""
+    """Return the module's README with tables that agree with the module's files.
+
+    Raise DocumentationError if the README lacks a mark, or an input or output lacks a description or type.
+    """
     readme = (module / "README.md").read_text()
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -37,7 +40,7 @@ def documented(module: Path) -> str:
 
 
 def tables(module: Path) -> str:
-    """Everything between the marks, as Markdown."""
+    """Return the Markdown that stands between the marks."""
     return "\n\n".join(
         [
             "### Requirements",
@@ -66,7 +69,7 @@ def _resources(module: Path) -> list[list[str]]:
 
 
 def _inputs(file: Path) -> Iterator[str]:
-    """A table for each part of the file: a comment that begins a line is the title of what follows it."""
+    """Yield a title and a table for each part of the file. A comment at the start of a line is the title of a part."""
     variables = dict(_named(file, "variable"))
     for part in re.split(r"(?m)^(?=# )", file.read_text()):
         title, _, blocks = part.partition("\n")
@@ -113,7 +116,7 @@ def _text(quoted: str) -> str:
 
 
 def _expression(value: Any) -> str:
-    """A type or a default as it is written in the file, on one line."""
+    """Return a type or default as the file has it, on one line."""
     if isinstance(value, str):
         return value.removeprefix("${").removesuffix("}") if value.startswith("${") else value
     return json.dumps(value)
@@ -125,14 +128,14 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def _escaped(cell: str) -> str:
-    """The text with what Markdown would take for its own in a table, but not within code."""
+    """Escape the characters that have a meaning in a Markdown table, except inside code."""
     parts = re.split(r"(`[^`]*`)", cell.replace("|", "\\|"))
     return "".join(part if part.startswith("`") else part.replace("<", "\\<").replace("*", "\\*") for part in parts)
 
 
 def main(arguments: Sequence[str] | None = None, module: Path = MODULE) -> int:
     parser = argparse.ArgumentParser(description="Write the tables of terraform/README.md.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the tables are out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the tables are out of date")
     check = parser.parse_args(arguments).check
     try:
         wanted = documented(module)

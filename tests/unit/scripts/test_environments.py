@@ -1,4 +1,4 @@
-"""How the environments are made, with stand-ins for Python, pip and uv, and how a Python is found for them."""
+"""The creation of the environments, with fakes of Python, pip and uv, and the search for a Python."""
 
 import fcntl
 import re
@@ -15,8 +15,8 @@ from scripts.environments import InstallationError, make_environments
 
 from tests.support.project import ROOT
 
-# Stands in for Python, pip and uv. It notes each call, and installs by copying the requirements file.
-# A requirement "unreachable" cannot be had; with "slow" it waits for the file `go`.
+# A fake of Python, pip and uv. It records each call, and installs by copying the requirements file.
+# The requirement "unreachable" fails; the requirement "slow" waits for the file `go`.
 PROGRAM = """\
 #!/bin/sh
 for last; do :; done
@@ -44,7 +44,7 @@ esac
 
 
 class Project:
-    """A tree with requirements, and with programs that stand in for the real ones."""
+    """A tree with requirements and fake programs."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -65,7 +65,7 @@ class Project:
         (self.root / f"requirements/{name}.txt").write_text(text)
 
     def make(self, *names: str) -> list[str]:
-        """Make the environments and return the calls that this took."""
+        """Create the environments and return the calls that this took."""
         before = len(self.calls())
         make_environments(self.root, names, self.python)
         return self.calls()[before:]
@@ -78,7 +78,7 @@ class Project:
         return (self.root / directory / "installed").read_text()
 
     def start(self) -> subprocess.Popen[str]:
-        """Make all environments in another process."""
+        """Create all environments in another process."""
         program = (
             "from scripts.environments import ENVIRONMENTS, Path, make_environments\n"
             f"make_environments(Path({str(self.root)!r}), list(ENVIRONMENTS), Path({str(self.python)!r}))\n"
@@ -90,7 +90,7 @@ class Project:
         return process
 
     def unlocked(self) -> bool:
-        """Return whether no process holds the lock on the environments."""
+        """Return True if no process holds the lock on the environments."""
         with (self.root / environments.INSTALLER).open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,7 +99,7 @@ class Project:
         return True
 
     def end(self) -> None:
-        """Let whatever a failed test left running come to its end."""
+        """End the processes that a failed test left running."""
         (self.root / "go").touch()
         for process in self.processes:
             process.kill()
@@ -125,7 +125,7 @@ ALL = tuple(environments.ENVIRONMENTS)
 
 class TestMakeEnvironments:
     def test_first_time(self, project: Project) -> None:
-        """Each environment holds what its requirements say, and uv is there to fill them."""
+        """Each environment holds its requirements, and uv is installed to fill them."""
         project.make(*ALL)
         assert project.installed(".venv") == "dev-package==1"
         assert project.installed(".venv-localstack") == "localstack-package==1"
@@ -133,24 +133,24 @@ class TestMakeEnvironments:
         assert (project.root / ".venv/bin/uv").exists()
 
     def test_second_time_nothing_runs(self, project: Project) -> None:
-        """Nothing changed, nothing done: no program is started."""
+        """If nothing has changed, no program is started."""
         project.make(*ALL)
         assert project.make(*ALL) == []
 
     def test_only_what_is_asked_for(self, project: Project) -> None:
-        """The one for development is made in any case, for uv is in it; the others are not."""
+        """The development environment is always created, because uv is in it. Others are created only if named."""
         project.make("runtime")
         assert sorted(path.name for path in project.root.glob(".venv*")) == [".venv", ".venv-runtime"]
 
     def test_changed_requirements(self, project: Project) -> None:
-        """The environment whose requirements changed is brought up to date in place, the others are left alone."""
+        """An environment whose requirements changed is updated in place. The others are not touched."""
         project.make(*ALL)
         project.require("runtime", "runtime-package==2")
         assert project.make(*ALL) == ["uv runtime.txt", "uv done"]
         assert project.installed(".venv-runtime") == "runtime-package==2"
 
     def test_the_project_is_installed_in_place(self, project: Project) -> None:
-        """The environments whose programs import the project have it, and have it again when its definition changes."""
+        """The project is installed where programs import it, and again when pyproject.toml changes."""
         project.make(*ALL)
         (project.root / "pyproject.toml").write_text("[project] # changed")
         calls = project.make(*ALL)
@@ -159,7 +159,7 @@ class TestMakeEnvironments:
         assert not (project.root / ".venv-runtime/project").exists()
 
     def test_another_python(self, project: Project) -> None:
-        """With another interpreter all are made anew, so that nothing of the old one is left in them."""
+        """With another interpreter all environments are created again, and nothing of the old one remains."""
         project.make(*ALL)
         (project.root / ".venv/left-over").touch()
         project.python = project.program("another-python3.13")
@@ -173,7 +173,7 @@ class TestMakeEnvironments:
         assert not (project.root / ".venv/left-over").exists()
 
     def test_moved_tree(self, project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """A copy of the whole tree makes its own: an environment's scripts name the place it was made for."""
+        """A moved tree creates its environments again, because their scripts contain the old path."""
         project.make("dev")
         moved = tmp_path_factory.mktemp("moved") / "project"
         project.root.rename(moved)
@@ -182,7 +182,7 @@ class TestMakeEnvironments:
         assert "venv .venv" in project.calls()
 
     def test_failure(self, project: Project) -> None:
-        """What could not be installed is said with the reason and what to do; the others are finished."""
+        """The error names the failed requirements, the reason and what to do. The other environments are finished."""
         project.require("localstack", "unreachable")
         with pytest.raises(InstallationError) as caught:
             project.make(*ALL)
@@ -193,7 +193,7 @@ class TestMakeEnvironments:
         assert project.installed(".venv-runtime") == "runtime-package==1"
 
     def test_after_failure(self, project: Project) -> None:
-        """An environment whose installation failed is not taken for a finished one, and is made anew."""
+        """An environment whose installation failed counts as unfinished and is created again."""
         project.require("localstack", "unreachable")
         for _ in range(2):
             with pytest.raises(InstallationError):
@@ -207,7 +207,7 @@ class TestMakeEnvironments:
         ]
 
     def test_failed_change_that_is_taken_back(self, project: Project) -> None:
-        """An installation that failed half-way leaves no finished environment, though the old state is asked for."""
+        """After a failed update the environment is created again, even if the old requirements are restored."""
         project.make(*ALL)
         project.require("runtime", "unreachable")
         with pytest.raises(InstallationError):
@@ -216,26 +216,26 @@ class TestMakeEnvironments:
         assert project.make(*ALL) == ["venv .venv-runtime", "uv runtime.txt", "uv done"]
 
     def test_interrupted(self, project: Project) -> None:
-        """Ctrl-C ends what it started, and an environment that was not finished is made anew next time."""
+        """Ctrl-C ends the started programs. An unfinished environment is created again next time."""
         project.require("localstack", "slow")
         process = project.start()
         wait_until(lambda: {"uv localstack.txt", "project .venv"} <= set(project.calls()))
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
         assert process.returncode != 0
-        wait_until(project.unlocked)  # nothing of the first is still running
+        wait_until(project.unlocked)  # every program that the first process started has ended
         (project.root / "go").touch()
         assert "venv .venv-localstack" in project.make(*ALL)
         assert project.installed(".venv-localstack") == "slow"
 
     def test_two_at_once(self, project: Project) -> None:
-        """The second waits for the first, says so, and then has nothing to do."""
+        """The second process waits for the first, says so, and then has nothing left to do."""
         project.require("localstack", "slow")
         first = project.start()
         wait_until(lambda: "uv localstack.txt" in project.calls())
         second = project.start()
         assert second.stdout
-        assert second.stdout.readline() == "Waiting for another command that is making the environments.\n"
+        assert second.stdout.readline() == "Waiting for another command that is creating the environments.\n"
         (project.root / "go").touch()
         for process in (first, second):
             _, errors = process.communicate(timeout=30)
@@ -243,7 +243,7 @@ class TestMakeEnvironments:
         assert project.calls().count("uv localstack.txt") == 1
 
     def test_killed_while_uv_runs(self, project: Project) -> None:
-        """Where the first is killed and its uv goes on, the next still waits, until uv has ended."""
+        """If the first process is killed while its uv still runs, the next one waits until that uv has ended."""
         project.require("localstack", "slow")
         first = project.start()
         wait_until(lambda: "uv localstack.txt" in project.calls())
@@ -261,24 +261,24 @@ class TestMakeEnvironments:
 
 class TestCommand:
     def test_unknown_environment(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """A wrong name is answered with those there are."""
+        """An unknown name is refused with the list of environments."""
         assert environments.main(["prod"]) == 2
-        assert "Name some of: dev, localstack, runtime" in capsys.readouterr().err
+        assert "Choose from: dev, localstack, runtime" in capsys.readouterr().err
 
     def test_installers_agree(self) -> None:
-        """The uv that fills the environment for development is the one that is to be in it."""
+        """requirements/uv.txt and requirements/dev.txt have the same version of uv."""
         installer = (ROOT / "requirements/uv.txt").read_text()
         assert installer.splitlines()[0] in (ROOT / "requirements/dev.txt").read_text().splitlines()
 
     @pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)
     def test_requirements_name_no_place(self, path: Path) -> None:
-        """Every requirement has one version and hashes, and no line says where packages come from."""
+        """Every requirement has one version and hashes, and no line names a package index."""
         lines = [line for line in path.read_text().splitlines() if not re.match(r"\s*#|\s+--hash=sha256:", line)]
         assert lines
         assert [line for line in lines if not re.fullmatch(r"[\w.-]+==\S+( ; [^\\]+)? \\", line)] == []
 
     def test_layer_is_what_tests_run_with(self) -> None:
-        """Tests run with the very releases that are in the layer, and one Kafka client is used throughout."""
+        """The tests run with the releases that are in the layer, and all environments have the same Kafka client."""
 
         def pins(name: str) -> set[str]:
             return set(re.findall(r"^[\w.-]+==[^\s;]+", (ROOT / f"requirements/{name}.txt").read_text(), re.MULTILINE))
@@ -292,7 +292,7 @@ class TestCommand:
 class TestFindPython:
     @pytest.fixture
     def bin(self, tmp_path: Path) -> Path:
-        """A folder for PATH, beside a copy of the script that finds nothing in the places of this system."""
+        """A folder for PATH, next to a copy of the script that finds no Python in this system's folders."""
         script = (ROOT / "scripts/find-python").read_text()
         (tmp_path / "scripts").mkdir()
         (tmp_path / "scripts/find-python").write_text(re.sub(r"(?m)^    /", "    /nowhere/", script))
@@ -313,26 +313,26 @@ class TestFindPython:
         env = {"PATH": str(bin), "HOME": str(bin.parent / "home"), **environment}
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
-    # The Python below the environment that these tests run in.
+    # The Python that the environment of these tests is based on.
     REAL = sys._base_executable  # type: ignore[attr-defined]
     RUN_REAL = f'exec "{REAL}" "$@"'
 
     def test_shim_that_refuses_is_passed_over(self, bin: Path) -> None:
-        """A command of the right name that does not start is no Python; the next one that works is taken."""
+        """A command with the right name that does not start is skipped. The next one that works is used."""
         self.put(bin / "python3.13", "echo 'pyenv: python3.13: command not found' >&2; exit 127")
         self.put(bin / "python3", self.RUN_REAL)
         found = self.find(bin)
         assert (found.returncode, found.stdout, found.stderr) == (0, f"{self.REAL}\n", "")
 
     def test_named_python_comes_first(self, bin: Path) -> None:
-        """PYTHON is tried before all others, by its path."""
+        """The path in PYTHON is tried before all others."""
         chosen = self.put(bin.parent / "my python/python", f"touch {bin.parent}/asked; {self.RUN_REAL}")
         self.put(bin / "python3.13", self.RUN_REAL)
         assert self.find(bin, PYTHON=str(chosen)).stdout == f"{self.REAL}\n"
         assert (bin.parent / "asked").exists()
 
     def test_version_of_another_kind_is_passed_over(self, bin: Path) -> None:
-        """Python of another version, or without the GIL, or without venv, is not taken."""
+        """A Python of another version, without the GIL, or without venv is skipped."""
         for change in (
             "sys.version_info = (3, 12, 1)",
             "sys.abiflags = 't'",
@@ -353,18 +353,18 @@ class TestFindPython:
         ],
     )
     def test_usual_places(self, bin: Path, place: str) -> None:
-        """Pythons of pyenv and uv, and the one below the project's environment, need not be in PATH."""
+        """The Pythons of pyenv and uv, and the one of the project's environment, are found without PATH."""
         self.put(bin.parent / place, self.RUN_REAL)
         assert self.find(bin).stdout == f"{self.REAL}\n"
 
     def test_environment_is_not_taken_for_a_python(self, bin: Path) -> None:
-        """Where a virtual environment is active, the Python below it is printed."""
+        """For a virtual environment, the Python that it is based on is printed."""
         found = self.find(bin, PYTHON=sys.executable)
         assert found.stdout == f"{self.REAL}\n"
         assert found.stdout.strip() != sys.executable
 
     def test_nothing_found(self, bin: Path) -> None:
-        """Without any Python 3.13 it says what to install and how to name one, and prints no path."""
+        """Without a Python 3.13 the error says what to install and how to name one, and no path is printed."""
         found = self.find(bin, PYTHON="/nowhere/python")
         assert (found.returncode, found.stdout) == (1, "")
         assert "No working Python 3.13 with venv was found." in found.stderr

@@ -24,7 +24,7 @@ RUNTIME_PYTHON = ROOT / ".venv-runtime/bin/python"
 
 @dataclass(frozen=True)
 class Index:
-    """A folder of wheels that pip installs from, and nothing else."""
+    """A folder of wheels, the only place that pip installs from."""
 
     directory: Path
 
@@ -57,7 +57,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
 
 @pytest.fixture
 def requirements(index: Index, tmp_path: Path) -> Path:
-    """A lock file of one package, which has a wheel for x86_64 only."""
+    """A lock file of one package that has only a wheel for x86_64."""
     path = tmp_path / "layer.txt"
     path.write_text(index.add("speedy", "cp313-cp313-manylinux2014_x86_64", {"speedy/__init__.py": "FAST = 1\n"}))
     return path
@@ -65,7 +65,7 @@ def requirements(index: Index, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path, requirements: Path) -> Path:
-    """A tree of its own, with the script, a function and the lock file of one package."""
+    """A separate tree with the script, a function and the lock file of one package."""
     root = tmp_path / "project"
     (root / "lambda").mkdir(parents=True)
     (root / "lambda/lambda_function.py").write_text("lambda_handler = print\n")
@@ -110,7 +110,7 @@ FUNCTION = {"lambda_function.py": "import port_runner\n", "port_runner/__init__.
 
 class TestFunction:
     def test_sources_stand_at_the_root(self, tmp_path: Path) -> None:
-        """The zip holds every file of the folder under its own name, in order, and no compiled or hidden file."""
+        """The zip holds every file of the folder under its name, in order, but no compiled or hidden file."""
         left_by_others = {
             "__pycache__/lambda_function.cpython-313.pyc": "",
             "handlers/__pycache__/vm.cpython-313.pyc": "",
@@ -128,7 +128,7 @@ class TestFunction:
         ]
 
     def test_bytes_come_from_contents_alone(self, tmp_path: Path) -> None:
-        """The order in which files were made, their times, the umask and the place leave no trace in the zip."""
+        """The zip does not depend on the order or time of the files, on the umask or on the folder's path."""
         first = package_function(tree(tmp_path / "a/lambda", FUNCTION), tmp_path / "a/dist/function.zip")
         before = os.umask(0o077)
         try:
@@ -143,7 +143,7 @@ class TestFunction:
         assert stat.S_IMODE(second.path.stat().st_mode) == 0o644
 
     def test_modes_and_times_are_fixed(self, tmp_path: Path) -> None:
-        """Everyone may read every file, as Lambda requires; what was executable stays so; the time is always one."""
+        """Every file is readable for all, as Lambda requires. Executable files stay executable. All times are equal."""
         source = tree(tmp_path / "lambda", {"lambda_function.py": "", "tool": "#!/bin/sh\n"})
         (source / "lambda_function.py").chmod(0o600)
         (source / "tool").chmod(0o700)
@@ -156,7 +156,7 @@ class TestFunction:
         }
 
     def test_nothing_changed_nothing_built(self, tmp_path: Path) -> None:
-        """The zip is left alone until a source changes, is renamed, or becomes executable."""
+        """The zip is built again only if a source changes, is renamed, or becomes executable."""
         source = tree(tmp_path / "lambda", FUNCTION)
         target = tmp_path / "function.zip"
         assert package_function(source, target).built
@@ -175,25 +175,25 @@ class TestFunction:
         assert package_function(source, target).built
 
     def test_another_zip_of_that_name_is_replaced(self, tmp_path: Path) -> None:
-        """A zip that this script did not write, or that was changed since, is not taken for the built one."""
+        """A zip that this script did not write, or that was changed afterward, is replaced."""
         source = tree(tmp_path / "lambda", FUNCTION)
         target = tmp_path / "function.zip"
         built = package_function(source, target)
-        target.write_bytes(b"PK somebody else's")
+        target.write_bytes(b"PK of another program")
         assert package_function(source, target) == built
 
     def test_empty_source_is_refused(self, tmp_path: Path) -> None:
-        """Where the folder is missing or empty, no zip is made."""
+        """A missing or empty folder is refused, and no zip is written."""
         with pytest.raises(PackageError, match="holds no file"):
             package_function(tmp_path / "lambda", tmp_path / "function.zip")
         assert not (tmp_path / "function.zip").exists()
 
     def test_function_imports_with_its_layer_alone(self, layers: dict[str, Path], tmp_path: Path) -> None:
-        """The project's own zip has all that the import of the entry point needs, beside the layer and the runtime."""
+        """The entry point can be imported from the project's zip with its layer and the runtime's packages alone."""
         package_function(ROOT / "lambda", tmp_path / "function.zip")
         for path in (tmp_path / "function.zip", layers["x86_64"]):
             with zipfile.ZipFile(path) as archive:
-                # Compiled modules are for Lambda's machine; charset_normalizer has each in Python too.
+                # Compiled modules are for Lambda's machine; charset_normalizer has a Python version of each.
                 members = [name for name in archive.namelist() if not name.endswith(".so")]
                 archive.extractall(tmp_path / "task", members)
         program = f"""
@@ -211,7 +211,7 @@ print(*(module.__file__ for module in (lambda_function, jsonpickle, requests)), 
 
 class TestLayer:
     def test_packages_stand_below_python(self, requirements: Path, tmp_path: Path) -> None:
-        """The layer holds the package and its metadata; no script, and no record that differs by machine."""
+        """The layer holds the package and its metadata, but no script and no record that differs by machine."""
         target = tmp_path / "layer.zip"
         package_layer(requirements, target, runtime="python3.13", architecture="x86_64")
         assert names(target) == [
@@ -222,7 +222,7 @@ class TestLayer:
         ]
 
     def test_two_builds_are_the_same_bytes(self, requirements: Path, tmp_path: Path) -> None:
-        """An installation anew, under another umask, gives the same layer."""
+        """A second installation, under another umask, gives the same bytes."""
         first, second = (tmp_path / name / "layer.zip" for name in "ab")
         package_layer(requirements, first, runtime="python3.13", architecture="x86_64")
         before = os.umask(0o077)
@@ -233,7 +233,7 @@ class TestLayer:
         assert first.read_bytes() == second.read_bytes()
 
     def test_nothing_changed_nothing_installed(self, index: Index, requirements: Path, tmp_path: Path) -> None:
-        """With the same lock file, runtime and architecture pip is not even asked: its wheels may be gone."""
+        """With the same lock file, runtime and architecture pip is not called, so its wheels may be missing."""
         target = tmp_path / "layer.zip"
         package_layer(requirements, target, runtime="python3.13", architecture="x86_64")
         shutil.rmtree(index.directory)
@@ -242,7 +242,7 @@ class TestLayer:
             package_layer(requirements, target, runtime="python3.14", architecture="x86_64")
 
     def test_another_lock_file_is_another_layer(self, index: Index, requirements: Path, tmp_path: Path) -> None:
-        """A change of the lock file is seen, and what is no longer in it is no longer in the layer."""
+        """A changed lock file gives a new layer, without the packages that were removed."""
         target = tmp_path / "layer.zip"
         package_layer(requirements, target, runtime="python3.13", architecture="x86_64")
         requirements.write_text(index.add("steady", "py3-none-any", {"steady.py": ""}))
@@ -251,7 +251,7 @@ class TestLayer:
         assert not [name for name in names(target) if "speedy" in name]
 
     def test_missing_wheel_names_package_and_platform(self, requirements: Path, tmp_path: Path) -> None:
-        """A package without a wheel for the platform is refused by name, and an older layer stays."""
+        """A package without a wheel for the platform is refused by name, and the older layer stays."""
         target = tmp_path / "layer.zip"
         package_layer(requirements, target, runtime="python3.13", architecture="x86_64")
         older = target.read_bytes()
@@ -268,7 +268,7 @@ class TestLayer:
 
     @pytest.mark.parametrize(("architecture", "machine"), package.MACHINES.items())
     def test_wheels_are_of_the_platform(self, layers: dict[str, Path], architecture: str, machine: str) -> None:
-        """The project's layer has compiled modules, and each is for Python 3.13 on that architecture's Linux."""
+        """Each compiled module of the project's layer is for Python 3.13 on Linux of that architecture."""
         with zipfile.ZipFile(layers[architecture]) as layer:
             compiled = {name: layer.read(name) for name in layer.namelist() if name.endswith(".so")}
         assert compiled
@@ -279,7 +279,7 @@ class TestLayer:
 
     @pytest.mark.parametrize("architecture", package.MACHINES)
     def test_project_layer_holds_what_is_locked(self, layers: dict[str, Path], architecture: str) -> None:
-        """Exactly the lock file's packages are in the layer, in its versions, and no bytecode or script."""
+        """The layer holds exactly the lock file's packages and versions, and no bytecode or script."""
         locked = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "requirements/layer.txt").read_text(), re.MULTILINE)
         inside = names(layers[architecture])
         found = {name.split("/")[1] for name in inside if name.endswith(".dist-info/METADATA")}
@@ -290,14 +290,14 @@ class TestLayer:
 
 class TestLimits:
     def test_what_would_not_fit_is_compressed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Files are stored as they are, and compressed only where Lambda would not take the zip otherwise."""
+        """Files are stored uncompressed, unless the zip would exceed Lambda's limit."""
         source = tree(tmp_path / "lambda", {"data.txt": "a" * 20_000})
         assert package_function(source, tmp_path / "stored.zip").size > 20_000
         monkeypatch.setattr(package, "ZIP_LIMIT", 10_000)
         assert package_function(source, tmp_path / "compressed.zip").size < 1_000
 
     def test_too_large_zip_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A zip over Lambda's limit is not made; the sentence has both sizes."""
+        """A zip over Lambda's limit is not written. The error has both sizes."""
         monkeypatch.setattr(package, "ZIP_LIMIT", 1024 * 1024)
         source = tmp_path / "lambda"
         source.mkdir()
@@ -307,7 +307,7 @@ class TestLimits:
         assert list((tmp_path / "dist").iterdir()) == []
 
     def test_function_and_layer_count_together_unzipped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The unzipped limit is one for the function with its layer."""
+        """The limit of the unzipped size is for the function and its layer together."""
         monkeypatch.setattr(package, "UNZIPPED_LIMIT", 30_000)
         source = tree(tmp_path / "lambda", {"data.txt": "a" * 20_000})
         zips = [package_function(source, tmp_path / name).path for name in ("a.zip", "b.zip")]
@@ -318,7 +318,7 @@ class TestLimits:
 
 class TestCommand:
     def test_prints_size_and_hash(self, project: Path) -> None:
-        """Each zip has one line, and the hash in it is that of the file's bytes; the second time they stay."""
+        """Each zip has one line with its size and the hash of its bytes. A second build reports it as unchanged."""
         first = run(project)
         lines = [line for line in first.stdout.splitlines() if line.startswith("dist/")]
         for line, name in zip(lines, ("function.zip", "layer-x86_64.zip"), strict=True):
@@ -330,13 +330,13 @@ class TestCommand:
         assert (first.returncode, second.returncode) == (0, 0)
 
     def test_unknown_architecture(self, project: Path) -> None:
-        """A wrong architecture is answered with those there are."""
+        """An unknown architecture is refused with the list of architectures."""
         ended = run(project, "--architecture", "sparc")
         assert ended.returncode == 2
         assert [word in ended.stderr for word in ("sparc", "x86_64", "arm64")] == [True] * 3
 
     def test_unreachable_index(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without a network the sentence speaks of the network, not of a missing package."""
+        """Without a network the error names the network, not a missing package."""
         with socket.create_server(("127.0.0.1", 0)) as closed:
             port = closed.getsockname()[1]
         monkeypatch.delenv("PIP_NO_INDEX")
@@ -352,7 +352,7 @@ class TestCommand:
     def test_interrupted_build_leaves_the_old_zips(
         self, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
     ) -> None:
-        """Stopped in the middle, the script leaves the zips that were there, and no unfinished or temporary file."""
+        """An interrupted build keeps the older zips, and leaves no unfinished or temporary file."""
         assert run(project).returncode == 0
         before = {path.name: path.read_bytes() for path in (project / "dist").iterdir()}
         (project / "requirements/layer.txt").write_text("late==1.0 --hash=sha256:" + "0" * 64)

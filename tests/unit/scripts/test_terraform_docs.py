@@ -1,4 +1,4 @@
-"""The module's tables, and what its files say that other files say too."""
+"""The tables of the module's README, and the agreement of the module's files with other files."""
 
 import io
 import json
@@ -80,7 +80,7 @@ resource "aws_iam_role" "this" {
 
 @pytest.fixture
 def module(tmp_path: Path) -> Path:
-    """A module whose README has no tables yet."""
+    """A module with a README that has no tables yet."""
     texts = {"versions": VERSIONS, "variables": VARIABLES, "outputs": OUTPUTS, "main": RESOURCES}
     for name, text in texts.items():
         (tmp_path / f"{name}.tf").write_text(text)
@@ -93,8 +93,8 @@ def rows(module: Path) -> list[str]:
 
 
 class TestTables:
-    def test_what_they_say(self, module: Path) -> None:
-        """Each requirement, resource, input and output has its row, with type and default as the file has them."""
+    def test_rows(self, module: Path) -> None:
+        """Each requirement, resource, input and output has a row, with its type and default from the file."""
         assert main([], module) == 0
 
         assert rows(module) == [
@@ -124,8 +124,8 @@ class TestTables:
             "| `arn` | ARN of it. |",
         ]
 
-    def test_the_rest_stays(self, module: Path) -> None:
-        """What stands around the marks is not touched, and a second time changes nothing."""
+    def test_other_text_stays(self, module: Path) -> None:
+        """The text around the marks is not changed, and a second run changes nothing."""
         main([], module)
         readme = (module / "README.md").read_text()
         main([], module)
@@ -135,7 +135,7 @@ class TestTables:
         assert (module / "README.md").read_text() == readme
 
     def test_check(self, module: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """A README that a variable has left behind is refused with the difference, and left as it is."""
+        """`--check` refuses a README that disagrees with a variable, shows the difference, and writes nothing."""
         main([], module)
         assert main(["--check"], module) == 0
         changed = VARIABLES.replace("256", "512")
@@ -158,10 +158,10 @@ class TestTables:
             ("README.md", BEGIN, "must hold these two lines"),
         ],
     )
-    def test_what_is_missing(
+    def test_missing_text_is_named(
         self, module: Path, capsys: pytest.CaptureFixture[str], file: str, line: str, sentence: str
     ) -> None:
-        """A variable or output that nobody described is named, and so are the marks that a README lacks."""
+        """The error names a variable or output without a description or type, or the missing marks."""
         text = (module / file).read_text()
         (module / file).write_text(text.replace(line, ""))
 
@@ -172,7 +172,7 @@ class TestTables:
 
 class TestAgreement:
     def test_version(self) -> None:
-        """The newest entry of the changelog is the version that the library says it has."""
+        """The newest released version in the changelog is the library's version."""
         entries = re.findall(r"^## \[(.+?)\](?: - (.+))?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
         released = [entry for entry in entries if entry[0] != "Unreleased"]
 
@@ -182,7 +182,7 @@ class TestAgreement:
         assert entries.index(released[0]) <= 1
 
     def test_required_terraform(self) -> None:
-        """Every root module asks for the Terraform and takes the provider that the module does."""
+        """Every root module requires the same Terraform as the module, and every example the same provider."""
         texts = {path: path.read_text() for path in MODULE.rglob("versions.tf") if ".terraform" not in path.parts}
         module = texts[MODULE / "versions.tf"]
         examples = [text for path, text in texts.items() if path.parent.parent.name == "examples"]
@@ -193,7 +193,7 @@ class TestAgreement:
         assert {found and found[1] for found in versions} == {">= 1.11"}
 
     def test_metrics(self) -> None:
-        """Alarms and dashboard look at what the function writes, in its namespace, by its name alone."""
+        """Alarms and dashboard read the metrics that the function writes, by namespace and function name only."""
         stream = io.StringIO()
         logs.configure("INFO", stream)
         metrics = Metrics("runner")
@@ -217,7 +217,7 @@ class TestAgreement:
         assert {*json.loads(several), *single} == names
 
     def test_environment(self) -> None:
-        """Every variable that the module sets is one that the library reads."""
+        """The library reads every environment variable that the module sets."""
         main_tf = (MODULE / "main.tf").read_text()
         environment = main_tf.partition("  environment {")[2].partition("\n  }\n")[0]
         names = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", environment))
