@@ -32,7 +32,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
 
 @pytest.fixture(scope="session")
 def connection(sandbox: Sandbox) -> Iterator[PortConnection]:
-    """The stack's Port, with blueprint and action."""
+    """A connection to the sandbox's Port, which has the blueprint and action."""
     with PortConnection(sandbox.port.url, sandbox.port.client_id, sandbox.port.client_secret) as connection:
         set_up(connection, read_definitions(), tell=lambda line, style: None)
         yield connection
@@ -42,13 +42,13 @@ def connection(sandbox: Sandbox) -> Iterator[PortConnection]:
 def coming_deployment(
     sandbox: Sandbox, connection: PortConnection, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Future[Deployment]]:
-    """The module, applied once, which goes on while other tests run."""
+    """The module, applied once in the background while other tests run."""
     if not LAYER.exists():
         pytest.fail(f"There is no {LAYER.relative_to(ROOT)}. Run `make package` to build it.", pytrace=False)
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print("\nApplying the module to the sandbox; the failure queue alone takes 25 s.", flush=True)
-    with ExitStack() as made, ThreadPoolExecutor(1) as beside:
-        yield beside.submit(
+    with ExitStack() as made, ThreadPoolExecutor(1) as background:
+        yield background.submit(
             lambda: made.enter_context(deployed(sandbox, connection, tmp_path_factory.mktemp("module")))
         )
 
@@ -59,5 +59,5 @@ def deployment(coming_deployment: Future[Deployment]) -> Deployment:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The test that destroys what the others use comes last."""
+    """Move the test that destroys the shared deployment to the end."""
     items.sort(key=lambda item: item.name == "test_destroy_leaves_nothing")

@@ -1,4 +1,4 @@
-"""The module itself: applied it stays as it is, it keeps its secrets, and nothing outlives it."""
+"""The module itself: its plan after an apply is empty, its secrets stay secret, and a destroy removes everything."""
 
 import json
 import subprocess
@@ -15,13 +15,13 @@ from tests.support.function_under_test import event_file
 
 @pytest.fixture(scope="module")
 def plan(deployment: Deployment) -> Plan:
-    """A plan after the apply and a run."""
+    """The plan that Terraform makes after the apply and a run."""
     deployment.ended(deployment.start("create_vm", INPUTS))
     return deployment.terraform.plan(deployment.variables)
 
 
 def test_second_plan_is_empty(plan: Plan) -> None:
-    """What was applied, and what a run changed since, is no reason to change anything."""
+    """A plan after an apply and a run has nothing to change."""
     assert plan.changes == {}
     assert plan.empty, plan.text
 
@@ -29,7 +29,8 @@ def test_second_plan_is_empty(plan: Plan) -> None:
 def test_secrets_are_in_secrets_manager_alone(deployment: Deployment, plan: Plan) -> None:
     """No password, client secret or token is in Terraform's files and output, the function, its log, Port or `ps`.
 
-    The log has every line, of a run that succeeded, one that failed, one whose handler broke, and a foreign message.
+    The log has the debug lines of a run that succeeded, one that failed, one whose handler raised, and of a message for
+    Port's agent.
     """
     sandbox, name = deployment.sandbox, deployment.name
     deployment.publish(event_file("agent_webhook_day2"))
@@ -38,7 +39,7 @@ def test_secrets_are_in_secrets_manager_alone(deployment: Deployment, plan: Plan
     deployment.until(lambda: all(deployment.invocations(run_id) for run_id in runs))
     configuration = sandbox.aws("lambda").get_function_configuration(FunctionName=name)
     processes = subprocess.run(["ps", "-axww", "-o", "args="], capture_output=True, text=True, check=True)
-    # Each place with what it surely holds, so that nobody searches an empty one.
+    # Each place has a text that it certainly holds, which proves that the search is not in an empty text.
     places = {
         "state": (deployment.terraform.state_text(), name),
         "saved plan": (text_of(plan.file), name),
@@ -64,7 +65,7 @@ def secret_of(deployment: Deployment, kind: str) -> Any:
 
 
 def tokens(deployment: Deployment) -> set[str]:
-    """The access tokens that Port was shown."""
+    """Return the access tokens that Port received."""
     requests = deployment.sandbox.port.requests
     shown = {each.headers["Authorization"] for each in requests if "Authorization" in each.headers}
     assert shown
@@ -72,13 +73,13 @@ def tokens(deployment: Deployment) -> set[str]:
 
 
 def text_of(plan: Path) -> str:
-    """Everything in a saved plan, which is a zip."""
+    """Return the text of all files in a saved plan, which is a zip."""
     with zipfile.ZipFile(plan) as archive:
         return "".join(archive.read(name).decode(errors="replace") for name in archive.namelist())
 
 
 def test_destroy_leaves_nothing(deployment: Deployment) -> None:
-    """Everything that the module made is gone after a destroy, the secrets' names and the function's log too."""
+    """A destroy removes everything that the module made, including the secrets' names and the function's log."""
     made = deployment.resources()
     assert [kind for kind, names in made.items() if not names] == []
 

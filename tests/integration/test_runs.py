@@ -1,4 +1,4 @@
-"""What becomes of runs in the deployed function: through Kafka, its mapping, Secrets Manager, and back to Port."""
+"""Runs of the deployed function: through Kafka, its mapping and Secrets Manager, and back to Port."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from port_runner_sandbox.fake_port import FakePort
 from tests.support.deployment import ENDED, INPUTS, PATIENCE_SECONDS, WORK_SECONDS, Deployment, new_run_id
 from tests.support.function_under_test import event_file
 
-# Sends a client away for longer than an invocation lasts: it gives up at once.
+# Asks a client to wait longer than an invocation lasts, so the client gives up at once.
 COME_BACK_LATER: dict[str, Any] = {"status": 503, "headers": {"Retry-After": "600"}}
 
 
@@ -26,7 +26,7 @@ def wait_for_start(deployment: Deployment, run_id: str) -> None:
 
 
 def test_a_run_goes_all_the_way(deployment: Deployment, port: FakePort) -> None:
-    """Executed in Port, published, delivered, handled, and reported: an entity, a log line, SUCCESS, and a commit."""
+    """A run that Port executes is published, delivered, handled and reported: entity, log line, SUCCESS and commit."""
     run_id = deployment.execute("create_vm", {**INPUTS, "title": "First"})
     run = deployment.ended(run_id)
 
@@ -40,7 +40,7 @@ def test_a_run_goes_all_the_way(deployment: Deployment, port: FakePort) -> None:
 
 
 def test_the_log_of_a_run_is_found_from_port(deployment: Deployment) -> None:
-    """Every line is one JSON object, those of the run have its id, and the run's link leads to their stream."""
+    """Every log line is one JSON object. The lines of a run have its id, and the run's link leads to their stream."""
     run_id = deployment.start("create_vm", INPUTS)
     [link] = deployment.ended(run_id)["link"]
     [(request_id, lines)] = deployment.until(lambda: deployment.invocations(run_id))
@@ -55,7 +55,7 @@ def test_the_log_of_a_run_is_found_from_port(deployment: Deployment) -> None:
 
 @pytest.mark.parametrize("name", ["create_vm_v1", "create_vm_v2_template"])
 def test_recorded_messages_succeed(deployment: Deployment, port: FakePort, name: str) -> None:
-    """Messages as Port's guide shows them, in both envelopes, end in SUCCESS with an entity of their own."""
+    """Messages from Port's guide, in both envelopes, end in SUCCESS with an entity each."""
     message = event_file(name)
     run_id = message["context"]["runId"]
     port.add_run(run_id)
@@ -66,10 +66,10 @@ def test_recorded_messages_succeed(deployment: Deployment, port: FakePort, name:
     assert port.entities["vm", f"vm-{run_id}"]["properties"]["region"] == "eu-west-1"
 
 
-def test_foreign_messages_are_passed_over(deployment: Deployment, port: FakePort) -> None:
-    """What somebody else takes is consumed, Port hears nothing of it, and the run behind it is handled.
+def test_messages_for_others_are_skipped(deployment: Deployment, port: FakePort) -> None:
+    """A message for another consumer is skipped without a request to Port, and the next run is handled.
 
-    The first is for Port's agent, though the action has a handler here; of the second, nobody here knows the action.
+    The first message is for Port's agent, although the action has a handler here. The second has an unknown action.
     """
     agents = event_file("agent_webhook_day2") | {"action": "create_vm"}
     foreign = agents["context"]["runId"]
@@ -87,7 +87,7 @@ def test_foreign_messages_are_passed_over(deployment: Deployment, port: FakePort
 
 
 def test_unreadable_records_are_kept_whole(deployment: Deployment) -> None:
-    """What names no run is consumed and lies in the failure queue as it came, with the reason."""
+    """A record without a run's id goes to the failure queue unchanged, with the reason, and is committed."""
     values = [b'{"action": "create_vm", ', b"\xff\xfe", None]
     first = deployment.published()
     for value in values:
@@ -110,7 +110,7 @@ def test_unreadable_records_are_kept_whole(deployment: Deployment) -> None:
 
 
 def test_inputs_that_do_not_fit_end_the_run(deployment: Deployment) -> None:
-    """The developer reads which input is wrong, and the handler is not started; the log does not show the input."""
+    """The run's summary names the wrong input, the handler is not started, and the log does not show the value."""
     run_id = deployment.start("create_vm", {**INPUTS, "cpu": "as many as there are"})
     run = deployment.ended(run_id)
 
@@ -121,8 +121,8 @@ def test_inputs_that_do_not_fit_end_the_run(deployment: Deployment) -> None:
     assert "as many as there are" not in deployment.log()
 
 
-def test_a_refusal_reads_as_the_handler_says_it(deployment: Deployment, port: FakePort) -> None:
-    """ActionFailed ends the run as FAILURE with its sentence, what was logged before is in Port, and it is no error."""
+def test_a_failure_has_the_text_of_the_handler(deployment: Deployment, port: FakePort) -> None:
+    """ActionFailed ends the run as FAILURE with its text. Earlier log lines are in Port, and no error is logged."""
     run_id = deployment.start("refuse")
     run = deployment.ended(run_id)
 
@@ -133,7 +133,7 @@ def test_a_refusal_reads_as_the_handler_says_it(deployment: Deployment, port: Fa
 
 
 def test_an_unexpected_error_is_told_without_its_text(deployment: Deployment) -> None:
-    """Port shows where to look; the log there has the place in the code, and neither has the error's text."""
+    """The run names the invocation, whose log has the place in the code. Neither has the error's text."""
     text = "postgres://admin:private@db"
     run_id = deployment.start("break", {"text": text})
     run = deployment.ended(run_id)
@@ -150,7 +150,7 @@ def test_an_unexpected_error_is_told_without_its_text(deployment: Deployment) ->
 
 @pytest.mark.parametrize("fault", [{"drop": "before"}, COME_BACK_LATER], ids=["hangs up", "503"])
 def test_a_run_waits_for_port(deployment: Deployment, port: FakePort, fault: dict[str, Any]) -> None:
-    """While Port is down nothing is started and nothing committed; when it is back the run is done, once."""
+    """While Port is down no handler is started and no record is committed. Afterward the run is done once."""
     deployment.until(deployment.consumed)
     before = deployment.committed()
     with port.fail("/v1/actions/runs/", times=None, **fault) as down:
@@ -167,7 +167,7 @@ def test_a_run_waits_for_port(deployment: Deployment, port: FakePort, fault: dic
 
 
 def test_a_report_is_sent_until_port_has_it(deployment: Deployment, port: FakePort) -> None:
-    """An outcome that Port did not take is sent with the next delivery, and the handler is not started again."""
+    """If Port does not accept an outcome, the next delivery reports it without starting the handler again."""
     run_id = deployment.start("wait")
     wait_for_start(deployment, run_id)
     with port.fail(f"/v1/actions/runs/{run_id}", method="PATCH", times=None, **COME_BACK_LATER) as down:
@@ -181,8 +181,8 @@ def test_a_report_is_sent_until_port_has_it(deployment: Deployment, port: FakePo
     deployment.until(deployment.consumed)
 
 
-def test_a_record_that_comes_again_starts_nothing(deployment: Deployment, port: FakePort) -> None:
-    """The same record twice at once, and once more after its end: one start, one end."""
+def test_a_redelivered_record_starts_nothing(deployment: Deployment, port: FakePort) -> None:
+    """A message that is published twice, and once more after the run's end, gives one start and one end."""
     run_id = new_run_id()
     port.add_run(run_id)
     message = run_message("create_vm", INPUTS, run_id=run_id)
@@ -197,10 +197,10 @@ def test_a_record_that_comes_again_starts_nothing(deployment: Deployment, port: 
 
 
 def test_killed_processes_leave_no_run_behind(deployment: Deployment) -> None:
-    """Whenever the process dies, every run ends; only a handler that is idempotent is started again.
+    """Every run ends even if the process dies. Only an idempotent handler is started again.
 
-    The runs that die concern one entity, so that they die one after the other, each in a process of its own; the
-    others are in the same event, and may be hit.
+    The runs that kill the process have one entity, so they run one after the other, each in its own process. The other
+    runs are in the same event, and may be interrupted too.
     """
     deployment.ended(deployment.start("create_vm", INPUTS))
     deployment.until(deployment.consumed)
@@ -208,15 +208,15 @@ def test_killed_processes_leave_no_run_behind(deployment: Deployment) -> None:
     entity = f"vm-{new_run_id()}"
     dying = [deployment.start("die", entity=entity) for _ in range(2)]
     again = deployment.start("die_twice", entity=entity)
-    beside = [deployment.start("create_vm", INPUTS) for _ in range(3)]
-    deployment.ended(*dying, again, *beside)
+    others = [deployment.start("create_vm", INPUTS) for _ in range(3)]
+    deployment.ended(*dying, again, *others)
 
     for run_id in dying:
         run = deployment.ended(run_id)
         assert (run["status"], deployment.starts(run_id)) == ("FAILURE", 1)
         assert "interrupted" in run["summary"]
     assert (deployment.ended(again)["status"], deployment.starts(again)) == ("SUCCESS", 2)
-    for run_id in beside:
+    for run_id in others:
         assert deployment.ended(run_id)["status"] in ENDED
         assert deployment.starts(run_id) <= 1
     deployment.until(deployment.consumed)
@@ -224,10 +224,10 @@ def test_killed_processes_leave_no_run_behind(deployment: Deployment) -> None:
 
 
 def test_runs_of_one_event(deployment: Deployment, port: FakePort) -> None:
-    """Runs of one event do not wait for each other, but those of one entity keep their order.
+    """Runs of one event do not wait for each other, but runs of one entity keep their order.
 
-    While the first run waits, those behind it gather in the topic: they come in one event. The second one then waits
-    while the others end. Each run about the entity would be done before the one ahead of it, but for the order.
+    While the first run waits, the next ones collect in the topic and arrive in one event. The second run then waits
+    while the others end. Without the order, each run of the entity would end before the one ahead of it.
     """
     first = deployment.start("wait")
     wait_for_start(deployment, first)
@@ -251,7 +251,7 @@ def test_runs_of_one_event(deployment: Deployment, port: FakePort) -> None:
 
 
 def test_a_handler_that_takes_too_long_is_ended_in_time(deployment: Deployment, port: FakePort) -> None:
-    """The run ends as timed out before Lambda ends the process, which goes on with the next run."""
+    """The run ends as timed out before Lambda ends the process, and the same process handles the next run."""
     deployment.ended(deployment.start("create_vm", INPUTS))
     deployment.until(deployment.consumed)
     before = deployment.processes()
@@ -267,7 +267,7 @@ def test_a_handler_that_takes_too_long_is_ended_in_time(deployment: Deployment, 
 
 
 def test_a_wrong_password_shows_in_the_mapping(deployment: Deployment) -> None:
-    """While the cluster refuses the secret's password the mapping says so; with the right one nothing is lost."""
+    """While the cluster refuses the password, the mapping says so. With the right password no run is lost."""
     kafka = deployment.sandbox.kafka
     password = kafka.password
     kafka.change_password("what-the-cluster-takes-now")

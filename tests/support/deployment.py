@@ -1,4 +1,4 @@
-"""The module as the integration tests deploy it, and what can be seen of it in Port, Kafka and AWS."""
+"""The module as the integration tests deploy it, and its state in Port, Kafka and AWS."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from tests.support.project import ROOT
 EXAMPLE = ROOT / "terraform" / "examples" / "basic"
 HANDLERS = ROOT / "tests" / "support" / "failing_handlers.py"
 
-# What a handler may take: half of the function's timeout, which is as short as the module allows.
+# The time that a handler may take: half of the function's timeout, which is as short as the module allows.
 WORK_SECONDS = 5
 SETTINGS: dict[str, object] = {
     "handler": "failing_handlers.lambda_handler",
@@ -38,13 +38,13 @@ SETTINGS: dict[str, object] = {
 INPUTS: dict[str, Any] = {"cpu": 2, "memory": 4, "storage": 50, "region": "eu-west-1"}
 INVOCATION = re.compile(r"^START RequestId: (\S+) .*?\n(.*?)^END RequestId: \1", re.DOTALL | re.MULTILINE)
 ENDED = ("SUCCESS", "FAILURE")
-# No test is about speed: this only ends one that would wait for ever.
+# No test is about speed. This limit only ends a test that would wait without end.
 PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """The example's root module, applied to the sandbox; *name* begins the name of everything that it made."""
+    """The example's root module, applied to the sandbox. The name of each of its resources starts with *name*."""
 
     name: str
     sandbox: Sandbox
@@ -56,30 +56,30 @@ class Deployment:
     # Runs
 
     def execute(self, action: str, inputs: Mapping[str, Any]) -> str:
-        """Have Port execute the action, as a developer would; the run's id."""
+        """Have Port execute the action, as a developer would, and return the run's id."""
         answer = self.port.call("POST", f"/actions/{action}/runs", {"properties": inputs}, what=action)
         run_id: str = answer["run"]["id"]
         return run_id
 
     def start(self, action: str, inputs: Mapping[str, Any] | None = None, *, entity: str | None = None) -> str:
-        """Put the message of a run, which Port has, into the topic; the run's id."""
+        """Create a run in Port, put its message into the topic, and return the run's id."""
         run_id = new_run_id()
         self.sandbox.port.add_run(run_id, action)
         self.publish(run_message(action, inputs, run_id=run_id, blueprint="vm", entity=entity))
         return run_id
 
     def publish(self, message: Any) -> None:
-        """Put any message into the topic of the runs."""
+        """Put the message into the topic of the runs."""
         self.sandbox.kafka.produce(json.dumps(message).encode())
 
     def ended(self, *run_ids: str) -> dict[str, Any]:
-        """Wait until the runs have ended; the last of them, as Port holds it."""
+        """Wait until the runs have ended, and return the last one as Port has it."""
         runs = self.sandbox.port.runs
         self.until(lambda: all(runs[run_id]["status"] in ENDED for run_id in run_ids))
         return dict(runs[run_ids[-1]])
 
     def requests(self, run_id: str) -> list[Received]:
-        """What Port received about the run: its own path and below, and entities that are tied to it."""
+        """Return the requests that Port received about the run: to its path, and for entities that are tied to it."""
         return [
             each
             for each in self.sandbox.port.requests
@@ -87,12 +87,12 @@ class Deployment:
         ]
 
     def starts(self, run_id: str) -> int:
-        """How often the run's handler was started; each start sends one entity, whatever becomes of it."""
+        """Return how often the run's handler was started. Each start sends one entity, even if the handler then fails."""
         return sum(each.path.endswith("/entities") for each in self.requests(run_id))
 
     def ends(self, run_id: str) -> list[Any]:
-        """Every report of an outcome that Port received, refused ones too."""
-        # A process that was killed can leave a request without the whole of its body.
+        """Return every report of an outcome that Port received, refused reports too."""
+        # A process that is killed can leave a request with an incomplete body.
         bodies = [each.body or {} for each in self.requests(run_id) if each.method == "PATCH"]
         return [body for body in bodies if "status" in body]
 
@@ -103,48 +103,48 @@ class Deployment:
     # The function
 
     def log(self, stream: str | None = None) -> str:
-        """The function's log in CloudWatch, all of it or one stream of it."""
+        """Return the function's log in CloudWatch, all of it or one stream."""
         pages = self.sandbox.aws("logs").get_paginator("filter_log_events")
         streams = {"logStreamNames": [stream]} if stream else {}
         found = pages.paginate(logGroupName=self.outputs["lambda_cloudwatch_log_group_name"], **streams)
         return "".join(event["message"] for page in found for event in page["events"])
 
     def invocations(self, run_id: str) -> list[tuple[str, list[str]]]:
-        """Request id and lines of each invocation that had to do with the run and has ended."""
+        """Return request id and lines of each ended invocation that names the run."""
         found = INVOCATION.findall(self.log())
         return [(request_id, text.splitlines()) for request_id, text in found if f'"{run_id}"' in text]
 
     def logged(self, run_id: str) -> list[dict[str, Any]]:
-        """The function's log lines with the run's id, those of invocations that have ended."""
+        """Return the log lines with the run's id, from invocations that have ended."""
         lines = (line for _, lines in self.invocations(run_id) for line in lines)
         read: list[dict[str, Any]] = [json.loads(line) for line in lines if line.startswith("{")]
         return [line for line in read if line.get("run_id") == run_id]
 
     def processes(self) -> int:
-        """How many processes the function has had so far."""
+        """Return the number of processes that the function has had so far."""
         return self.log().count('"function.started"')
 
     # Its mapping
 
     def mapping(self) -> dict[str, Any]:
-        """The event source mapping, as AWS's API has it."""
+        """Return the event source mapping as AWS's API shows it."""
         uuid = self.outputs["lambda_event_source_mapping_uuid"]
         mapping: dict[str, Any] = self.sandbox.aws("lambda").get_event_source_mapping(UUID=uuid)
         return mapping
 
     def result(self) -> str:
-        """What the mapping says of its last batch."""
+        """Return the mapping's result of its last batch."""
         result: str = self.mapping()["LastProcessingResult"]
         return result
 
     def committed(self) -> int:
-        """Where the consumer group stands: the next record that it reads."""
+        """Return the consumer group's offset: that of the next record that it reads."""
         group = self.mapping()["SelfManagedKafkaEventSourceConfig"]["ConsumerGroupId"]
         [offset] = self.sandbox.kafka.committed(group)
         return offset or 0
 
     def published(self) -> int:
-        """Where the topic ends: the offset of the record that comes next."""
+        """Return the topic's end: the offset of the next record that is produced."""
         consumer = Consumer(self.sandbox.kafka.client_config() | {"group.id": "none"})
         try:
             _, end = consumer.get_watermark_offsets(TopicPartition(self.sandbox.kafka.topic, 0), timeout=10)
@@ -153,11 +153,11 @@ class Deployment:
         return int(end)
 
     def consumed(self) -> bool:
-        """Whether every record of the topic is done with."""
+        """Return True if every record of the topic is committed."""
         return self.committed() == self.published()
 
     def kept(self) -> list[dict[str, Any]]:
-        """Take what the failure queue holds."""
+        """Remove up to 10 messages from the failure queue, and return their bodies."""
         queues, url = self.sandbox.aws("sqs"), self.outputs["failure_queue_url"]
         messages = queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
         for message in messages:
@@ -165,19 +165,19 @@ class Deployment:
         return [json.loads(message["Body"]) for message in messages]
 
     def until[T](self, found: Callable[[], T]) -> T:
-        """Wait for what *found* returns."""
+        """Call *found* until its result is true, and return that result. Fail after PATIENCE_SECONDS."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (result := found()):
             if time.monotonic() > deadline:
                 raise AssertionError(
-                    f"not so after {PATIENCE_SECONDS:g} s. The mapping says: {self.result()} "
+                    f"The condition is still false after {PATIENCE_SECONDS:g} s. The mapping's last result: {self.result()} "
                     f"The end of the function's log:\n{self.log()[-3000:]}"
                 )
             time.sleep(0.05)
         return result
 
     def resources(self) -> dict[str, list[str]]:
-        """What there is in AWS by this deployment's name, by kind."""
+        """Return the names of this deployment's resources in AWS, by kind."""
         functions, group = self.sandbox.aws("lambda"), f"/aws/lambda/{self.name}"
         secrets = self.sandbox.aws("secretsmanager").get_paginator("list_secrets").paginate(IncludePlannedDeletion=True)
         roles = self.sandbox.aws("iam").get_paginator("list_roles").paginate()
@@ -185,7 +185,7 @@ class Deployment:
         mappings = [
             each
             for each in functions.list_event_source_mappings()["EventSourceMappings"]
-            # Of a mapping that was disabled when it was deleted, LocalStack says so for ever.
+            # A mapping that was disabled when it was deleted keeps this state in LocalStack.
             if each["State"] != "Deleting"
         ]
         found = {
@@ -209,7 +209,7 @@ def new_run_id() -> str:
 
 @contextmanager
 def deployed(sandbox: Sandbox, port: PortConnection, directory: Path) -> Iterator[Deployment]:
-    """Apply the example with the shipped function and `failing_handlers.py` beside it."""
+    """Apply the example with the shipped function and `failing_handlers.py` next to it."""
     name = f"tests-{uuid.uuid4().hex[:8]}"
     terraform = Terraform(EXAMPLE, directory, sandbox.environment)
     settings = {**SETTINGS, "name": name, "function_package": str(_function_package(directory))}
@@ -220,7 +220,7 @@ def deployed(sandbox: Sandbox, port: PortConnection, directory: Path) -> Iterato
         terraform.apply(variables)
         yield Deployment(name, sandbox, port, terraform, variables, terraform.output())
     finally:
-        # A LocalStack of the tests' own goes with all it holds.
+        # A LocalStack that the tests started is discarded with everything in it.
         if running_localstack():
             terraform.destroy(variables)
 

@@ -1,7 +1,7 @@
-"""Actions that get into trouble: a module beside ``lambda_function.py``, as a user's own could be.
+"""Handlers that fail, die, hang or wait: a module next to ``lambda_function.py``, as a user could write one.
 
-The integration tests deploy it with the shipped handlers. Each handler first leaves an entity in Port that is tied to
-its run: that is how the tests count how often it was started.
+The integration tests deploy it with the shipped handlers. Most handlers first save an entity in Port that is tied to
+their run. The tests count these entities to see how often a handler was started.
 """
 
 import os
@@ -26,7 +26,7 @@ def leave_trace(run: Run, **properties: Any) -> None:
 
 @router.action("refuse")
 def refuse(run: Run) -> Success:
-    """Fail for a reason that is meant for people."""
+    """Fail with a reason that is written for people."""
     leave_trace(run)
     run.log("Looking for room")
     raise ActionFailed("There is no room left in eu-west-1.")
@@ -34,14 +34,14 @@ def refuse(run: Run) -> Success:
 
 @router.action("break")
 def break_down(run: Run) -> Success:
-    """Fail for a reason that nobody expected."""
+    """Fail with an unexpected error."""
     leave_trace(run)
     raise ConnectionError(run.inputs["text"])
 
 
 @router.action("die")
 def die(run: Run) -> Success:
-    """End the function's process at once."""
+    """Kill the function's process."""
     leave_trace(run)
     os.kill(os.getpid(), signal.SIGKILL)
     return Success()
@@ -49,7 +49,7 @@ def die(run: Run) -> Success:
 
 @router.action("die_twice", idempotent=True)
 def die_twice(run: Run) -> Success:
-    """End the function's process at once, the first two times."""
+    """Kill the function's process the first two times."""
     trace = run.get_entity("vm", f"started-{run.id}")
     deaths = trace.properties["cpu_cores"] if trace else 0
     if deaths < 2:
@@ -60,7 +60,7 @@ def die_twice(run: Run) -> Success:
 
 @router.action("wait")
 def wait(run: Run) -> Success:
-    """Go on until the test lets it end."""
+    """Wait until the test lets the run end."""
     leave_trace(run)
     while run.get_entity("vm", f"go-on-{run.id}") is None:
         time.sleep(0.05)
@@ -69,7 +69,7 @@ def wait(run: Run) -> Success:
 
 @router.action("hang")
 def hang(run: Run) -> Success:
-    """Never come back."""
+    """Never return."""
     leave_trace(run)
     while True:
         time.sleep(0.05)
@@ -77,7 +77,7 @@ def hang(run: Run) -> Success:
 
 @router.action("append")
 def append(run: Run) -> Success:
-    """Take some seconds, then change the entity that the run is about."""
+    """Sleep for some seconds, then change the run's entity."""
     time.sleep(run.inputs["seconds"])
     run.upsert_entity("vm", identifier=run.entity_identifier, title=run.id)
     return Success()
