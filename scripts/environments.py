@@ -144,7 +144,7 @@ def _install(root: Path, environments: list[Environment], python: Path, lock: in
 
 
 def _prepare(root: Path, environment: Environment, python: Path, lock: int) -> None:
-    """Create the virtual environment again if it was made with another Python. Install uv into the one for development."""
+    """Create the virtual environment again if another Python made it. Install uv into the one for development."""
     directory = root / environment.directory
     stamp = _stamp(root, environment)
     usable = _read(stamp).startswith(_foundation(root, environment, python))

@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 RUNTIMES = ("python3.13", "python3.14")
 
-# These runtimes are built on Amazon Linux 2023, which has glibc 2.34. The oldest glibc that wheels are made for is 2.17.
+# These runtimes are built on Amazon Linux 2023, which has glibc 2.34. The oldest glibc for which wheels are made is
+# 2.17.
 GLIBC_MINORS = range(34, 16, -1)
 
 # Lambda's limits: for a zip that is uploaded directly, and for the function with its layers, unzipped.

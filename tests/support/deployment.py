@@ -87,7 +87,7 @@ class Deployment:
         ]
 
     def starts(self, run_id: str) -> int:
-        """Return how often the run's handler was started. Each start sends one entity, even if the handler then fails."""
+        """Return how often the run's handler was started. Each start sends one entity, even if the run then fails."""
         return sum(each.path.endswith("/entities") for each in self.requests(run_id))
 
     def ends(self, run_id: str) -> list[Any]:
@@ -170,7 +170,8 @@ class Deployment:
         while not (result := found()):
             if time.monotonic() > deadline:
                 raise AssertionError(
-                    f"The condition is still false after {PATIENCE_SECONDS:g} s. The mapping's last result: {self.result()} "
+                    f"The condition is still false after {PATIENCE_SECONDS:g} s. "
+                    f"The mapping's last result: {self.result()} "
                     f"The end of the function's log:\n{self.log()[-3000:]}"
                 )
             time.sleep(0.05)
