@@ -1,7 +1,7 @@
-"""Runners beside the one that the integration tests share, each from its first apply to its destroy.
+"""Deployments of the examples and of the pipeline, each from its first apply to its destroy.
 
-Each has its own names, topic and Kafka user, so that none takes another's runs and all can live at the same time. What
-was seen of a life is what the tests look at.
+Each has its own names, topic and Kafka user, so that all can run at the same time and none takes another's runs. Each
+function returns a result object, and the tests check that object.
 """
 
 import copy
@@ -28,7 +28,7 @@ from tests.support.added_action import ACTION, COMMANDS, add_action
 from tests.support.deployment import INPUTS, Deployment
 from tests.support.project import ROOT
 
-# The AWS provider waits for 25 s after it has made a queue: one test of it is enough.
+# The AWS provider waits 25 s after it has made a queue, so only the shared deployment has a failure queue.
 ARGUMENTS: dict[str, object] = {"create_failure_queue": False}
 
 FUNCTION, LAYER = "aws_lambda_function.this", "aws_lambda_layer_version.dependencies"
@@ -41,10 +41,10 @@ KAFKA_SECRET, PORT_SECRET = (f"aws_secretsmanager_secret_version.{name}_credenti
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """A root module, not yet applied, with what tests see of it once it is.
+class Prepared:
+    """A root module that is not applied yet, and the deployment that it will be.
 
-    *arguments* are the module's own, which the root module does not give.
+    *arguments* are arguments of the module that the root module does not set.
     """
 
     deployment: Deployment
@@ -58,13 +58,13 @@ class Beginning:
     def variables(self) -> dict[str, object]:
         return self.deployment.variables
 
-    def argue(self, arguments: Mapping[str, object]) -> None:
-        """Give the module these arguments beside its own."""
+    def set_arguments(self, arguments: Mapping[str, object]) -> None:
+        """Write an override file that gives the module its own arguments and these."""
         self.terraform.override({**self.arguments, **arguments})
 
     @contextmanager
     def applied(self) -> Iterator[Deployment]:
-        """Apply it, and destroy it at the end, also where that is a failure."""
+        """Apply the root module, and destroy it at the end, after a failure too."""
         self.terraform.init()
         try:
             self.terraform.apply(self.variables)
@@ -74,42 +74,42 @@ class Beginning:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where root modules are applied."""
+class Workspace:
+    """A folder and a sandbox in which root modules are applied."""
 
     sandbox: Sandbox
     port: PortConnection
     directory: Path
 
-    def begin(self, kind: str, root_module: Path) -> Beginning:
-        """The root module with names and a topic of its own; its variables are to be given."""
+    def prepare(self, kind: str, root_module: Path) -> Prepared:
+        """Return the root module with its own names, topic and Kafka user. The caller adds its variables."""
         name = f"{kind}-{uuid.uuid4().hex[:8]}"
         kafka = copy.copy(self.sandbox.kafka)
         kafka.topic = f"{self.sandbox.port.organization_id}.{name}.runs"
         kafka.create_topic(kafka.topic)
         kafka.username = name
         kafka.change_password(f"password of {name}")
-        terraform = Terraform(root_module, self.make(kind), self.sandbox.environment)
+        terraform = Terraform(root_module, self.make_directory(kind), self.sandbox.environment)
         deployment = Deployment(name, replace(self.sandbox, kafka=kafka), self.port, terraform, {}, {})
-        beginning = Beginning(
+        prepared = Prepared(
             deployment, {**self.sandbox.module_arguments, "name": name, "kafka_topic": kafka.topic, **ARGUMENTS}
         )
-        beginning.argue({})
-        return beginning
+        prepared.set_arguments({})
+        return prepared
 
-    def make(self, name: str) -> Path:
+    def make_directory(self, name: str) -> Path:
         directory = self.directory / name
         directory.mkdir()
         return directory
 
 
 def run_once(deployment: Deployment) -> dict[str, Any]:
-    """One run from its topic to its end in Port."""
+    """Start one run through the topic, and return it as Port has it at its end."""
     return deployment.ended(deployment.start("create_vm", INPUTS))
 
 
 def everything(deployment: Deployment) -> dict[str, list[str]]:
-    """What there is by the deployment's name, alarms and dashboards too."""
+    """Return the names of all the deployment's resources, including alarms and dashboards."""
     watch, name = deployment.sandbox.aws("cloudwatch"), deployment.name
     alarms = watch.describe_alarms(AlarmNamePrefix=name)["MetricAlarms"]
     dashboards = watch.list_dashboards(DashboardNamePrefix=name)["DashboardEntries"]
@@ -120,16 +120,16 @@ def everything(deployment: Deployment) -> dict[str, list[str]]:
 
 
 def changes(plan: Plan) -> dict[str, list[str]]:
-    """What would change in the module, by the resource's address in it."""
+    """Return the plan's changes in the module, by the resource's address in the module."""
     return {address.removeprefix("module.port_runner."): words for address, words in plan.changes.items()}
 
 
-# The example with secrets and a network of one's own
+# The example with existing secrets and an existing network
 
 
 @dataclass(frozen=True)
 class Enterprise:
-    """What was seen of the enterprise's runner."""
+    """The result of the example `existing-secrets-and-vpc`."""
 
     name: str
     made: dict[str, list[str]]
@@ -142,12 +142,12 @@ class Enterprise:
 CREDENTIALS = ("kafka_credentials", "port_credentials")
 
 
-def enterprise(place: Place) -> Enterprise:
-    beginning = place.begin("enterprise", MODULE / "examples" / "existing-secrets-and-vpc")
-    deployment = beginning.deployment
+def deploy_enterprise(workspace: Workspace) -> Enterprise:
+    prepared = workspace.prepare("enterprise", MODULE / "examples" / "existing-secrets-and-vpc")
+    deployment = prepared.deployment
     name, sandbox = deployment.name, deployment.sandbox
     with ExitStack() as brought:
-        beginning.variables.update(
+        prepared.variables.update(
             {"port_org_id": sandbox.port.organization_id}
             | bring_network(name, sandbox, brought)
             | {
@@ -162,8 +162,8 @@ def enterprise(place: Place) -> Enterprise:
                 "tags": {"team": "platform"},
             }
         )
-        with beginning.applied() as deployment:
-            second_plan = beginning.terraform.plan(beginning.variables)
+        with prepared.applied() as deployment:
+            second_plan = prepared.terraform.plan(prepared.variables)
             run = run_once(deployment)
             function = sandbox.aws("lambda").get_function_configuration(FunctionName=name)
             made = everything(deployment)
@@ -197,9 +197,9 @@ def run_in_shell(
     *,
     typed: str = "",
 ) -> str:
-    """Run a command line as it is written for people or for a pipeline; what it printed.
+    """Run a command line as a person or pipeline would, and return its output.
 
-    *variables* are those of the root module.
+    *variables* are the variables of the root module.
     """
     answer = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", command],
@@ -225,12 +225,12 @@ def run_in_shell(
     return answer.stdout
 
 
-# What the pipeline deploys
+# The root module that the pipeline deploys
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What the pipeline's own commands made in one environment, and planned for another one.
+    """The result of the pipeline's own commands: an apply in one environment, and a plan for another.
 
     *secrets* are the password and the client secret.
     """
@@ -242,10 +242,10 @@ class Pipeline:
     left: dict[str, list[str]]
 
 
-def pipeline(place: Place) -> Pipeline:
+def run_pipeline(workspace: Workspace) -> Pipeline:
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
-    beginning = place.begin("pipeline", MODULE / "deployment")
-    deployment, directory = beginning.deployment, place.directory / "pipeline"
+    prepared = workspace.prepare("pipeline", MODULE / "deployment")
+    deployment, directory = prepared.deployment, workspace.directory / "pipeline"
     name, sandbox = deployment.name, deployment.sandbox
     states = sandbox.aws("s3")
     states.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
@@ -271,7 +271,7 @@ def pipeline(place: Place) -> Pipeline:
         given = {
             "ENVIRONMENT": environment,
             "STATE_BUCKET": name,
-            # A folder for each, as each job has a machine of its own.
+            # Each environment has its own folder, because in the pipeline each job has its own machine.
             "TF_DATA_DIR": str(directory / environment),
         }
         return run_in_shell(command, directory, sandbox, variables, given)
@@ -294,12 +294,12 @@ def pipeline(place: Place) -> Pipeline:
     return Pipeline(run, hidden, kept, plan, everything(deployment))
 
 
-# An action that somebody adds, and deploys with the example `basic`
+# A new action, deployed with the example `basic`
 
 
 @dataclass(frozen=True)
 class Addition:
-    """What each of README.md's commands printed, and the runs of the action then."""
+    """The output of each of README.md's commands, and the action's runs."""
 
     printed: list[str]
     definition: dict[str, Any]
@@ -307,13 +307,13 @@ class Addition:
     left: dict[str, list[str]]
 
 
-def adding(place: Place) -> Addition:
-    beginning = place.begin("adding", MODULE / "examples" / "basic")
-    sandbox, project = beginning.deployment.sandbox, place.directory / "adding"
-    # The organization's topic: it is Port itself that publishes.
-    del beginning.arguments["kafka_topic"]
-    beginning.argue({})
-    beginning.variables.update(sandbox.variables)
+def add_and_run_action(workspace: Workspace) -> Addition:
+    prepared = workspace.prepare("adding", MODULE / "examples" / "basic")
+    sandbox, project = prepared.deployment.sandbox, workspace.directory / "adding"
+    # Use the organization's topic, because Port itself publishes.
+    del prepared.arguments["kafka_topic"]
+    prepared.set_arguments({})
+    prepared.variables.update(sandbox.variables)
     add_action(project)
     packages = project / "dist"
     packages.unlink()
@@ -323,20 +323,20 @@ def adding(place: Place) -> Addition:
         "PORT_CLIENT_ID": sandbox.port.client_id,
         "PORT_CLIENT_SECRET": sandbox.port.client_secret,
     }
-    beginning.terraform.init()
+    prepared.terraform.init()
     try:
         printed = [
-            run_in_shell(command, project, sandbox, beginning.variables, access, typed="yes\n") for command in COMMANDS
+            run_in_shell(command, project, sandbox, prepared.variables, access, typed="yes\n") for command in COMMANDS
         ]
     finally:
-        beginning.terraform.destroy(beginning.variables)
+        prepared.terraform.destroy(prepared.variables)
     runs = [run for run in sandbox.port.runs.values() if run["action"]["identifier"] == ACTION]
-    return Addition(printed, sandbox.port.actions[ACTION], runs, everything(beginning.deployment))
+    return Addition(printed, sandbox.port.actions[ACTION], runs, everything(prepared.deployment))
 
 
-# The example with both topics, and everything that can be changed
+# The example with both topics, and changes of the module's arguments
 
-# Arguments that change what is there in place. LocalStack carries out those of the first group.
+# Arguments that change resources in place. LocalStack can apply only the first group.
 IN_PLACE: dict[str, object] = {
     "batch_size": 5,
     "maximum_batching_window_in_seconds": 1,
@@ -369,7 +369,7 @@ ALSO_IN_PLACE: dict[str, object] = {
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What a new zip changed, and the zip."""
+    """The changes that a new zip caused, and the zip."""
 
     done: dict[str, list[str]]
     package: bytes
@@ -378,7 +378,7 @@ class Upgrade:
 
 @dataclass(frozen=True)
 class Pause:
-    """What became of runs that came while the mapping was disabled."""
+    """The state of runs that were published while the mapping was disabled."""
 
     state: str
     requests: int
@@ -389,7 +389,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Rotation:
-    """What new credentials changed, what the secrets then held, and every text that must not hold them."""
+    """The changes that new credentials caused, the secrets' new contents, and the files that must not hold them."""
 
     done: dict[str, list[str]]
     kafka: dict[str, str]
@@ -400,7 +400,7 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Changes:
-    """What each change did, or would have done, and to what."""
+    """The applied and planned changes, by kind and resource."""
 
     name: str
     run: dict[str, Any]
@@ -420,29 +420,29 @@ class Changes:
     left: dict[str, list[str]]
 
 
-def changing(place: Place) -> Changes:
-    beginning = place.begin("changing", MODULE / "examples" / "change-log")
-    beginning.variables.update(beginning.deployment.sandbox.variables)
-    organization, terraform = place.sandbox.port.organization_id, beginning.terraform
-    with beginning.applied() as deployment:
+def apply_changes(workspace: Workspace) -> Changes:
+    prepared = workspace.prepare("changing", MODULE / "examples" / "change-log")
+    prepared.variables.update(prepared.deployment.sandbox.variables)
+    organization, terraform = workspace.sandbox.port.organization_id, prepared.terraform
+    with prepared.applied() as deployment:
         run, storage_size = run_once(deployment), tell_change_log(deployment)
 
         before = identities(deployment)
-        beginning.argue({**IN_PLACE, **ALSO_IN_PLACE})
-        in_place = changes(terraform.plan(beginning.variables))
-        done_in_place = change(beginning, IN_PLACE)
+        prepared.set_arguments({**IN_PLACE, **ALSO_IN_PLACE})
+        in_place = changes(terraform.plan(prepared.variables))
+        done_in_place = change(prepared, IN_PLACE)
         after = identities(deployment)
 
         state = mapping(deployment)["State"]
         runs = [deployment.start("create_vm", INPUTS) for _ in range(3)]
         committed = deployment.committed()
 
-        package = upgraded_package(place.make("upgrade"))
-        done_by_upgrade = change(beginning, {"function_package": str(package)})
+        package = upgraded_package(workspace.make_directory("upgrade"))
+        done_by_upgrade = change(prepared, {"function_package": str(package)})
         function = deployment.sandbox.aws("lambda").get_function_configuration(FunctionName=deployment.name)
         requests = sum(len(deployment.requests(run_id)) for run_id in runs)
 
-        beginning.argue(
+        prepared.set_arguments(
             {
                 "kafka_topic": f"{organization}.other",
                 "kafka_consumer_group_id": f"{organization}.other",
@@ -453,17 +453,17 @@ def changing(place: Place) -> Changes:
                 "kafka_bootstrap_servers": ["localhost:1", *deployment.sandbox.kafka.bootstrap_servers],
             }
         )
-        replacements = terraform.plan(beginning.variables)
-        beginning.argue({})
-        imported, import_plan = plan_import(beginning, place.make("import"))
+        replacements = terraform.plan(prepared.variables)
+        prepared.set_arguments({})
+        imported, import_plan = plan_import(prepared, workspace.make_directory("import"))
 
         secrets = [deployment.sandbox.kafka.password, deployment.sandbox.port.client_secret]
         deployment.sandbox.kafka.change_password("rotated password")
         rotated = deployment.sandbox.variables
         rotated["port_credentials"] |= {"encryption_secret": "rotated secret"}  # type: ignore[operator]
-        beginning.variables.update(rotated)
+        prepared.variables.update(rotated)
         versions = {"kafka_credentials_version": 2, "port_credentials_version": 2, "event_source_mapping_enabled": True}
-        done_by_rotation = change(beginning, versions)
+        done_by_rotation = change(prepared, versions)
         deployment.ended(*runs)
         deployment.until(deployment.consumed)
         deployment.until(lambda: '"upgraded"' in deployment.log())
@@ -509,13 +509,13 @@ DONE_LINE = re.compile(
 )
 
 
-def change(beginning: Beginning, arguments: Mapping[str, object]) -> dict[str, list[str]]:
-    """Change these arguments for good; what this did, in a plan's words."""
-    beginning.arguments.update(arguments)
-    beginning.argue({})
-    log = beginning.terraform.log
+def change(prepared: Prepared, arguments: Mapping[str, object]) -> dict[str, list[str]]:
+    """Apply these arguments, keep them for later applies, and return the changes in the words of a plan."""
+    prepared.arguments.update(arguments)
+    prepared.set_arguments({})
+    log = prepared.terraform.log
     before = len(log.read_text())
-    beginning.terraform.apply(beginning.variables)
+    prepared.terraform.apply(prepared.variables)
     done: dict[str, list[str]] = {}
     for address, what in DONE_LINE.findall(log.read_text()[before:]):
         done.setdefault(address, []).append(DONE[what])
@@ -523,7 +523,7 @@ def change(beginning: Beginning, arguments: Mapping[str, object]) -> dict[str, l
 
 
 def tell_change_log(deployment: Deployment) -> int:
-    """Say that a VM's storage is low, and wait for what the function makes of it; the storage that it then has."""
+    """Publish that a VM has little free storage, wait for the function's change, and return the new storage size."""
     port = deployment.sandbox.port
 
     def vm(free_storage: int) -> dict[str, Any]:
@@ -551,7 +551,7 @@ def mapping(deployment: Deployment) -> dict[str, Any]:
 
 
 def identities(deployment: Deployment) -> dict[str, Any]:
-    """What a replacement of each would have changed."""
+    """Return the identifiers that would differ if a resource had been replaced."""
     aws, name = deployment.sandbox.aws, deployment.name
     mappings = aws("lambda").list_event_source_mappings(FunctionName=name)["EventSourceMappings"]
     [group] = aws("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{name}")["logGroups"]
@@ -565,7 +565,7 @@ def identities(deployment: Deployment) -> dict[str, Any]:
 
 
 def upgraded_package(directory: Path) -> Path:
-    """The shipped function with another version number."""
+    """Build the shipped function with another version number."""
     source = directory / "function"
     shutil.copytree(ROOT / "lambda", source, ignore=shutil.ignore_patterns("__pycache__"))
     (source / "port_runner" / "version.py").write_text('VERSION = "upgraded"\n')
@@ -573,7 +573,7 @@ def upgraded_package(directory: Path) -> Path:
 
 
 def reasons(plan: Plan) -> dict[str, set[str]]:
-    """The attributes for which resources would be replaced."""
+    """Return the attributes that force a replacement, by the resource's address."""
     found: dict[str, set[str]] = {}
     address = ""
     for line in plan.text.splitlines():
@@ -584,24 +584,24 @@ def reasons(plan: Plan) -> dict[str, set[str]]:
     return found
 
 
-def plan_import(beginning: Beginning, directory: Path) -> tuple[int, Plan]:
-    """Plan to import all that there is but the credentials, without a state; how much that is, and the plan."""
+def plan_import(prepared: Prepared, directory: Path) -> tuple[int, Plan]:
+    """Plan an import of everything except the credentials, without a state. Return the number of imports and the plan."""
     wanted = {
         address: identifier
-        for address, identifier in identifiers(json.loads(beginning.terraform.state_text())).items()
+        for address, identifier in identifiers(json.loads(prepared.terraform.state_text())).items()
         if not address.endswith((KAFKA_SECRET, PORT_SECRET))
     }
     blocks = [f"import {{\n  to = {to}\n  id = {json.dumps(identifier)}\n}}\n" for to, identifier in wanted.items()]
     example = MODULE / "examples" / "change-log"
-    terraform = Terraform(example, directory, beginning.deployment.sandbox.environment)
-    terraform.override(beginning.arguments)
+    terraform = Terraform(example, directory, prepared.deployment.sandbox.environment)
+    terraform.override(prepared.arguments)
     (terraform.root_module / "import.tf").write_text("".join(blocks))
     terraform.init()
-    return len(blocks), terraform.plan(beginning.variables)
+    return len(blocks), terraform.plan(prepared.variables)
 
 
 def identifiers(state: dict[str, Any]) -> dict[str, str]:
-    """What `terraform import` takes for each resource, by its address: an ARN for a layer, the id for all else."""
+    """Return each resource's identifier for `terraform import`, by address: a layer's ARN, any other's id."""
     return {
         f"{resource['module']}.{resource['type']}.{resource['name']}{index_of(instance)}": instance["attributes"][
             "arn" if resource["type"] == "aws_lambda_layer_version" else "id"
@@ -623,6 +623,6 @@ def secret_of(deployment: Deployment, kind: str) -> dict[str, str]:
 
 
 def saved(plan: Path) -> list[bytes]:
-    """All parts of a saved plan, which is a zip."""
+    """Return the contents of all files in a saved plan, which is a zip."""
     with zipfile.ZipFile(plan) as parts:
         return [parts.read(name) for name in parts.namelist()]
