@@ -1,1 +1,1 @@
-"""What the function costs, as ratios: `python -m scripts.bench` (or `make bench`) measures all of it in one run."""
+"""Measurements of the function as ratios: `python -m scripts.bench` (or `make bench`) runs all of them."""

@@ -1,7 +1,7 @@
-"""Measure what the function costs: its cold start, its runs, batches, decoding and memory, against something plainer.
+"""Measure the function's cold start, runs, batches, decoding and memory, against simpler programs.
 
-Everything runs on this machine, from the zips in dist/ and with the packages of AWS's runtime. Port is a stand-in
-behind TLS, at the end of a network with a round trip of 30 ms. The aims are for a machine that does nothing else.
+Everything runs on this machine, from the zips in dist/ and with the packages of AWS's runtime. Port is a fake behind
+TLS, at the end of a network with a round trip of 30 ms. The aims are for a machine that does nothing else.
 """
 
 import json
@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 from port_runner_sandbox import ProcessFailed
-from scripts.bench.ground import NotMeasured, ground, unpacked
 from scripts.bench.measurements import MEASUREMENTS, QUICK, Row, Sizes
+from scripts.bench.workbench import NotMeasured, unpacked, workbench
 
 HEADINGS = ("", "against", "its figure", "ours", "ratio", "aim")
 TEXTS = 2
 
 
 @click.command(help=__doc__)
-@click.option("--quick", is_flag=True, help="Small sizes: whether it works, rather than how well.")
+@click.option("--quick", is_flag=True, help="Use small sizes, only to see that the measurements work.")
 @click.option("--json", "form", flag_value="json", help="Print JSON instead of a table.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print the table as Markdown.")
 @click.argument("names", nargs=-1, type=click.Choice(list(MEASUREMENTS)))
@@ -37,13 +37,13 @@ def main(quick: bool, form: str | None, names: tuple[str, ...]) -> None:
     try:
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-            here = stack.enter_context(ground(directory, unpacked(directory / "function")))
+            bed = stack.enter_context(workbench(directory, unpacked(directory / "function")))
             for name in names or MEASUREMENTS:
                 began = time.monotonic()
                 if not progress.is_terminal:
                     progress.print(f"Measuring {name}")
                 with progress.status(f"Measuring {name}"):
-                    rows += MEASUREMENTS[name](here, QUICK if quick else Sizes())
+                    rows += MEASUREMENTS[name](bed, QUICK if quick else Sizes())
                 progress.print(f"Measured {name} in {time.monotonic() - began:.0f} s")
     except (NotMeasured, ProcessFailed) as error:
         raise click.ClickException(str(error)) from None
@@ -56,7 +56,7 @@ def main(quick: bool, form: str | None, names: tuple[str, ...]) -> None:
 
 
 def table(rows: list[Row]) -> Table:
-    """*rows* for a terminal; an aim that was missed is red."""
+    """Return *rows* as a table for a terminal, with missed aims in red."""
     shown = Table()
     for number, heading in enumerate(HEADINGS):
         shown.add_column(heading, justify="left" if number < TEXTS else "right")
@@ -67,14 +67,14 @@ def table(rows: list[Row]) -> Table:
 
 
 def markdown(rows: list[Row]) -> str:
-    """*rows* as a table for a README."""
+    """Return *rows* as a Markdown table."""
     rules = ["---" if number < TEXTS else "---:" for number in range(len(HEADINGS))]
     lines = [HEADINGS, rules, *map(cells, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """*row* as text, under ``HEADINGS``."""
+    """Return the texts of *row* in the order of ``HEADINGS``."""
     aim = ""
     if row.most is not None:
         aim = f"≤ {row.most:.2g}"

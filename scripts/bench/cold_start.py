@@ -1,10 +1,10 @@
-"""What a new process of the function does for its first event; runs in such a process.
+"""The first event of a new process of the function. This file runs in such a process.
 
 usage: cold_start.py requests            imports `requests` and nothing else
        cold_start.py function < EVENT    imports the function and gives it the event
 
-Prints one JSON object: `finished_at`, nanoseconds of the monotonic clock, and `modules`, which of the heavy ones were
-imported. An event of the action `measured` is over when its handler begins.
+Print one JSON object: `finished_at` in nanoseconds of the monotonic clock, and `modules`, the heavy modules that were
+imported. For an event of the action `measured`, the measurement ends when the handler starts.
 """
 
 import sys
@@ -14,13 +14,13 @@ HEAVY = ("boto3", "cryptography", "jsonpickle", "requests")
 
 
 def handle_first_event() -> int:
-    """When the event was handled, or its handler began."""
+    """Handle the event on stdin. Return the time when its handler started, or when the event was handled."""
     import json
 
     import lambda_function
     from port_runner import ActionRouter
 
-    output, sys.stdout = sys.stdout, sys.stderr  # the log is nothing that is looked at here
+    output, sys.stdout = sys.stdout, sys.stderr  # keep the log out of the result
     router = ActionRouter()
     began: list[int] = []
     router.action("measured")(lambda _: began.append(time.monotonic_ns()))

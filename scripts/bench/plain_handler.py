@@ -1,7 +1,7 @@
-"""What the function is measured against: a handler as one writes it first.
+"""A plain handler for comparison, as a first version is usually written.
 
-It does what Port's guide for Lambda does, no more: it saves the entity and ends the run, record by record. Each of its
-calls asks for a token, and each request opens a connection.
+It does only what Port's guide for Lambda does: for one record after the other it saves the entity and ends the run.
+Each call asks for a token, and each request opens a connection.
 """
 
 import base64
@@ -26,7 +26,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
 
 
 def save_vm(run_id: str, inputs: dict[str, Any]) -> bool:
-    """Whether Port has taken the VM."""
+    """Save the VM in Port, and return True if Port accepted it."""
     response = requests.post(
         f"{URL}/blueprints/vm/entities",
         params={"upsert": "true", "merge": "true", "run_id": run_id},
@@ -48,14 +48,14 @@ def save_vm(run_id: str, inputs: dict[str, Any]) -> bool:
 
 
 def end_run(run_id: str, status: str) -> None:
-    """Tell Port how the run went."""
+    """End the run in Port with this status."""
     requests.patch(
         f"{URL}/actions/runs/{run_id}", json={"status": status}, headers=authorization(), timeout=TIMEOUT_SECONDS
     ).raise_for_status()
 
 
 def authorization() -> dict[str, str]:
-    """A header with a token of Port's."""
+    """Get a token from Port, and return the header that carries it."""
     credentials = {"clientId": os.environ["PORT_CLIENT_ID"], "clientSecret": os.environ["PORT_CLIENT_SECRET"]}
     response = requests.post(f"{URL}/auth/access_token", json=credentials, timeout=TIMEOUT_SECONDS)
     response.raise_for_status()

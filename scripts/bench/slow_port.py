@@ -1,10 +1,10 @@
-"""A Port that answers at once, behind TLS, and the way to it, which takes time. Runs as a process of its own.
+"""A fake Port that answers at once, behind TLS, and a slow network to it. This file runs as its own process.
 
 usage: slow_port.py CERTIFICATE KEY ROUND_TRIP_SECONDS
 
-Prints the two ports it listens on as one JSON object: `near` is Port itself, `far` leads to it over a network on which
-every byte takes half a round trip, and to connect takes a whole one. So whoever connects anew pays for TCP and for TLS.
-Ends on SIGTERM.
+Print the two ports that it listens on as one JSON object: `near` is Port itself, `far` leads to it over a network on
+which every byte takes half a round trip, and connecting takes a whole one. So each new connection pays for TCP and TLS.
+End on SIGTERM.
 """
 
 import asyncio
@@ -23,7 +23,10 @@ type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[No
 
 
 def answer(method: str, path: str, body: Any) -> tuple[int, Any]:
-    """What Port answers when all goes well; at ``/`` stands AWS Secrets Manager, with Port's credentials."""
+    """Return the status and body of Port's answer to a valid request.
+
+    The path ``/`` answers as AWS Secrets Manager, with Port's credentials.
+    """
     match method, path.split("?")[0].split("/")[1:]:
         case "POST", [""]:
             return 200, {"SecretString": json.dumps(CREDENTIALS)}
@@ -54,7 +57,7 @@ def _run(run_id: str) -> dict[str, Any]:
 
 
 def port(counts: Counter[str]) -> Serve:
-    """HTTP/1.1 with connections kept alive; ``GET /counts`` answers *counts* and is not counted itself."""
+    """Return a server of HTTP/1.1 that keeps connections alive. ``GET /counts`` returns *counts* and is not counted."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         is_new = True
@@ -81,7 +84,7 @@ def port(counts: Counter[str]) -> Serve:
 
 
 def network(to: int, round_trip: float) -> Serve:
-    """Everything passes to the port *to* and back, each way half of *round_trip* later."""
+    """Return a server that passes all bytes to the port *to* and back, each way half of *round_trip* seconds later."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
@@ -93,8 +96,8 @@ def network(to: int, round_trip: float) -> Serve:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = await reader.read(65536)
-        # To connect takes no time here. What it takes elsewhere is made up for before the client's first word is passed
-        # on, not before it is spoken: the client may have work to do between the two.
+        # Connecting takes no time on this machine. Add its time before the client's first bytes are passed on, not
+        # before the client sends them: the client may work between connecting and sending.
         await asyncio.sleep(round_trip)
         port_reader, port_writer = await asyncio.open_connection("127.0.0.1", to)
         asyncio.get_running_loop().call_later(round_trip / 2, port_writer.write, first)
@@ -104,7 +107,7 @@ def network(to: int, round_trip: float) -> Serve:
 
 
 def forgiving(serve: Serve) -> Serve:
-    """*serve*, to which a client that leaves is nothing unusual."""
+    """Wrap *serve* so that a client that disconnects causes no error."""
 
     async def serve_until_left(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -127,5 +130,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    # The usual selector sleeps whole milliseconds, which is too coarse for a delay of 15.
+    # The default selector sleeps whole milliseconds, which is too coarse for a delay of 15 ms.
     asyncio.run(main(), loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector()))

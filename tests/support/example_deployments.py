@@ -585,7 +585,7 @@ def reasons(plan: Plan) -> dict[str, set[str]]:
 
 
 def plan_import(prepared: Prepared, directory: Path) -> tuple[int, Plan]:
-    """Plan an import of everything except the credentials, without a state. Return the number of imports and the plan."""
+    """Plan an import of everything except the credentials. Return the number of imports and the plan."""
     wanted = {
         address: identifier
         for address, identifier in identifiers(json.loads(prepared.terraform.state_text())).items()

@@ -1,4 +1,4 @@
-"""What `make bench` measures is what it says it measures."""
+"""The measurements of `make bench` measure what they claim to measure."""
 
 import ssl
 import time
@@ -11,9 +11,9 @@ import pytest
 import requests
 from scripts.bench import plain_handler
 from scripts.bench.__main__ import cells, markdown
-from scripts.bench.ground import ROUND_TRIP_SECONDS, Ground, ground
 from scripts.bench.measurements import MEASUREMENTS, Row, Sizes
 from scripts.bench.slow_port import COUNTS
+from scripts.bench.workbench import ROUND_TRIP_SECONDS, Workbench, workbench
 
 from port_runner.testing import kafka_event, run_message
 from port_runner_sandbox.fake_port import FakePort
@@ -23,29 +23,29 @@ TINY = Sizes(processes=1, warm_runs=2, plain_runs=1, batch=2, batches=1, event_b
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    """The function from its sources, with this environment's packages in the place of its layer's."""
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
+    """A workbench with the function's sources, and with this environment's packages instead of the layer."""
     packages = Path(requests.__file__).parents[1]
-    with ground(tmp_path_factory.mktemp("bench"), [ROOT / "lambda", packages]) as here:
-        yield here
+    with workbench(tmp_path_factory.mktemp("bench"), [ROOT / "lambda", packages]) as bed:
+        yield bed
 
 
-def measured(here: Ground, name: str) -> dict[str, Row]:
-    return {row.what: row for row in MEASUREMENTS[name](here, TINY)}
+def rows_of(bed: Workbench, name: str) -> dict[str, Row]:
+    return {row.what: row for row in MEASUREMENTS[name](bed, TINY)}
 
 
-def test_cold_start_imports_what_the_event_needs(here: Ground) -> None:
-    """Records of others import nothing heavy, runs only `requests`, and boto3 comes where a secret is to be read."""
-    assert [name[name.index("(") :] for name in measured(here, "cold start")] == [
+def test_cold_start_imports_what_the_event_needs(bed: Workbench) -> None:
+    """A record for another consumer imports nothing heavy. A run imports `requests`, and boto3 for a secret."""
+    assert [name[name.index("(") :] for name in rows_of(bed, "cold start")] == [
         "(imports nothing heavy)",
         "(imports requests)",
         "(imports boto3 and requests)",
     ]
 
 
-def test_warm_run_keeps_its_token_and_connection(here: Ground) -> None:
-    """A warm run makes four requests over the connection that is there; the plain handler begins anew each time."""
-    rows = measured(here, "warm runs")
+def test_warm_run_keeps_its_token_and_connection(bed: Workbench) -> None:
+    """A warm run makes four requests over the open connection. The plain handler opens one for each request."""
+    rows = rows_of(bed, "warm runs")
     assert (rows["requests of a warm run"].ours, rows["requests of a warm run"].reference) == (4, 4)
     assert (rows["connections of a warm run"].ours, rows["connections of a warm run"].reference) == (0, 4)
     assert (rows["token calls of a warm run"].ours, rows["token calls of a warm run"].reference) == (0, 2)
@@ -53,17 +53,17 @@ def test_warm_run_keeps_its_token_and_connection(here: Ground) -> None:
 
 
 @pytest.mark.parametrize("name", ["batches", "decoding", "memory"])
-def test_other_measurements_work(here: Ground, name: str) -> None:
-    """Each of them gives figures, of the plainer thing too."""
-    rows = measured(here, name)
+def test_other_measurements_work(bed: Workbench, name: str) -> None:
+    """Each measurement gives figures for the function and for its reference."""
+    rows = rows_of(bed, name)
     assert len(rows) == 2
     assert all(row.ours > 0 and row.reference > 0 for row in rows.values())
 
 
-def test_new_connection_costs_two_round_trips_more(here: Ground) -> None:
-    """Far away, TCP and TLS take a round trip each before the first request; a kept connection has that behind it."""
-    port = urlsplit(here.far).port
-    connection = HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=here.authorities))
+def test_new_connection_costs_two_round_trips_more(bed: Workbench) -> None:
+    """On the far port, a new connection costs a round trip for TCP and one for TLS. A kept connection does not."""
+    port = urlsplit(bed.far).port
+    connection = HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=bed.authorities))
     seconds = []
     for _ in range(10):
         began = time.perf_counter()
@@ -76,7 +76,7 @@ def test_new_connection_costs_two_round_trips_more(here: Ground) -> None:
 
 
 def test_plain_handler_does_its_work(port: FakePort, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ours is compared with is a working handler: each run has its entity and ends."""
+    """The plain handler works: it saves an entity for each run and ends the run."""
     monkeypatch.setattr(plain_handler, "URL", f"{port.url}/v1")
     monkeypatch.setenv("PORT_CLIENT_ID", port.client_id)
     monkeypatch.setenv("PORT_CLIENT_SECRET", port.client_secret)
@@ -94,7 +94,7 @@ def test_plain_handler_does_its_work(port: FakePort, monkeypatch: pytest.MonkeyP
 
 
 def test_aims_are_judged() -> None:
-    """An aim is for the ratio where there is one, else for our figure, and the table says whether it is met."""
+    """An aim applies to the ratio, or to our figure if there is no ratio. The table says if it is met."""
     rows = [
         Row("time", "plain", 300, 120, "ms", ratio=0.4, most=1 / 3),
         Row("rate", "plain", 2, 90, "runs/s", ratio=45, least=40),

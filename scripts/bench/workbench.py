@@ -1,4 +1,4 @@
-"""Where it is measured: a Port behind TLS, near and far, and processes that are set up as Lambda sets up its own."""
+"""A fake Port behind TLS, near and far, and processes of the function with an environment like Lambda's."""
 
 import json
 import os
@@ -27,12 +27,12 @@ LONGEST_SECONDS = 600
 
 
 class NotMeasured(Exception):
-    """Something could not be measured; the text says why."""
+    """A measurement failed; the text says why."""
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Starts processes of the function; *far* says whether Port is at the end of a network, *near* is not."""
+class Workbench:
+    """Start processes of the function. *near* is Port's own URL, *far* is its URL behind a slow network."""
 
     near: str
     far: str
@@ -40,22 +40,22 @@ class Ground:
     authorities: Path
 
     def cold_start(self, *arguments: str, event: Any = None, secret: bool = False) -> tuple[float, list[str]]:
-        """The seconds from the start of a new process to its end of ``cold_start.py``, and the heavy modules it has."""
+        """Return the seconds from a process's start until ``cold_start.py`` ends, and the heavy modules it imports."""
         environment = self._environment(self.near, secret=secret)
         began = time.monotonic_ns()
         result = _result_of([HERE / "cold_start.py", *arguments], environment, json.dumps(event))
         return (result["finished_at"] - began) / 1e9, result["modules"]
 
-    def measured(self, case: str, *, far: bool = False, tracing: bool = False, **arguments: Any) -> Any:
-        """The result of a case of ``measured.py``; with *tracing* its process counts the bytes that Python holds."""
+    def run_case(self, case: str, *, far: bool = False, tracing: bool = False, **arguments: Any) -> Any:
+        """Return the result of a case of ``cases.py``. With *tracing*, the process counts Python's bytes."""
         environment = self._environment(self.far if far else self.near, secret=False)
         if tracing:
             environment["PYTHONTRACEMALLOC"] = "1"
-        return _result_of(["-m", "scripts.bench.measured", case], environment, json.dumps(arguments))
+        return _result_of(["-m", "scripts.bench.cases", case], environment, json.dumps(arguments))
 
     def _environment(self, port_url: str, *, secret: bool) -> dict[str, str]:
         credentials = {f"PORT_{name.upper()}": value for name, value in CREDENTIALS.items()}
-        if secret:  # boto3 asks the stand-in for Secrets Manager
+        if secret:  # boto3 sends its request to the fake Port, which also answers as Secrets Manager
             credentials = {
                 "PORT_CREDENTIALS_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:000000000000:secret:bench",
                 "AWS_ENDPOINT_URL": self.near,
@@ -69,7 +69,7 @@ class Ground:
         return {
             "PATH": os.defpath,
             "PYTHONPATH": os.pathsep.join(map(str, [*self.import_path, ROOT])),
-            "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk is read-only: what the zips do not hold is compiled anew
+            "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk is read-only, so a new process compiles again
             "PORT_API_URL": port_url,
             "COUNTS_URL": self.near + COUNTS,
             "REQUESTS_CA_BUNDLE": str(self.authorities),
@@ -78,10 +78,13 @@ class Ground:
 
 
 def unpacked(directory: Path) -> list[Path]:
-    """The function and its layer in *directory*, as Lambda imports them; raises ``NotMeasured``."""
+    """Unpack the function and its layer into *directory*, and return their import path, in Lambda's order.
+
+    Raise ``NotMeasured`` if a zip or the runtime's Python is missing.
+    """
     for needed in (PYTHON, FUNCTION, LAYER):
         if not needed.exists():
-            raise NotMeasured(f"{needed.relative_to(ROOT)} is missing; `make bench` makes it and then measures.")
+            raise NotMeasured(f"{needed.relative_to(ROOT)} is missing. Run `make bench`, which builds it first.")
     for package in (FUNCTION, LAYER):
         with zipfile.ZipFile(package) as archive:
             archive.extractall(directory)
@@ -89,13 +92,13 @@ def unpacked(directory: Path) -> list[Path]:
 
 
 @contextmanager
-def ground(directory: Path, import_path: Sequence[Path]) -> Iterator[Ground]:
-    """Port, and what processes need to reach it, in *directory*; raises ``ProcessFailed``.
+def workbench(directory: Path, import_path: Sequence[Path]) -> Iterator[Workbench]:
+    """Start a fake Port with its files in *directory*, and yield the workbench. Raise ``ProcessFailed`` if it fails.
 
-    *import_path* leads to the function and to the packages it needs.
+    *import_path* leads to the function and its packages.
     """
     certificates = make_certificates(directory / "certificates")
-    # As long a list as anywhere else: to load it is a part of what a new connection costs.
+    # The list of authorities has its usual length, because loading it is a part of the cost of a new connection.
     authorities = directory / "authorities.pem"
     authorities.write_text(Path(certifi.where()).read_text() + certificates.authority)
     command: list[str | Path] = [sys.executable, HERE / "slow_port.py", certificates.certificate, certificates.key]
@@ -104,11 +107,11 @@ def ground(directory: Path, import_path: Sequence[Path]) -> Iterator[Ground]:
         port.wait_until(lambda: log.read_text().endswith("}\n"), seconds=20)
         ports = json.loads(log.read_text())
         near, far = (f"https://127.0.0.1:{ports[name]}" for name in ("near", "far"))
-        yield Ground(near, far, import_path, authorities)
+        yield Workbench(near, far, import_path, authorities)
 
 
 def _result_of(arguments: list[str | Path], environment: Mapping[str, str], given: str) -> Any:
-    """What a process of the function prints, as JSON."""
+    """Run a process of the function, and return the JSON that it prints."""
     process = subprocess.run(
         [PYTHON, *arguments],
         env=dict(environment),

@@ -1,6 +1,6 @@
-"""What is measured inside a process of the function; see ``CASES``.
+"""The measurements that run inside a process of the function; see ``CASES``.
 
-usage: python -m scripts.bench.measured CASE < ARGUMENTS    the arguments are one JSON object, and so is the result
+usage: python -m scripts.bench.cases CASE < ARGUMENTS    the arguments are one JSON object, and so is the result
 """
 
 import base64
@@ -28,7 +28,7 @@ from scripts.bench import plain_handler
 
 INPUTS = {"cpu": 2, "memory": 4, "storage": 50, "region": "eu-west-1"}
 SECONDS = 600.0
-# Of the records in a topic, how many are for this function.
+# The share of a topic's records that are for this function.
 SHARE_OF_OURS = 0.1
 EVENT_RECORDS = 100
 
@@ -38,7 +38,7 @@ numbers = itertools.count()
 
 @router.action("save_vm")
 def save_vm(run: ActionRun[Mapping[str, Any]]) -> Success:
-    """The work of the plain handler."""
+    """Do the same work as the plain handler."""
     inputs = run.inputs
     run.upsert_entity(
         "vm",
@@ -57,14 +57,14 @@ def save_vm(run: ActionRun[Mapping[str, Any]]) -> Success:
 
 @dataclass(frozen=True)
 class Account:
-    """Inputs with a secret."""
+    """The inputs of `open_account`, with a secret."""
 
     password: Secret[str]
 
 
 @router.action("open_account", inputs=Account)
 def open_account(run: ActionRun[Account]) -> None:
-    """Have something of everything that a process could fail to forget."""
+    """Use a secret, a log line and an entity: everything that a process could keep in memory by mistake."""
     run.log("Opening the account")
     run.upsert_entity("account", identifier=run.id)
 
@@ -77,7 +77,7 @@ HANDLERS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def event_of_runs(count: int, *, action: str, partitions: int = 1) -> dict[str, Any]:
-    """An event with *count* new runs, spread over *partitions*."""
+    """Return an event with *count* new runs, spread over *partitions*."""
     event = kafka_event()
     for partition in range(partitions):
         messages = [run_message(action, INPUTS, run_id=_new_run_id()) for _ in range(partition, count, partitions)]
@@ -90,14 +90,14 @@ def _new_run_id() -> str:
 
 
 def warm_runs(handler: str, action: str, runs: int) -> dict[str, Any]:
-    """Run after run, each in an invocation of its own: the seconds of each, and what Port counted meanwhile."""
+    """Handle *runs* invocations with one run each. Return the seconds of each, and what Port counted for each run."""
     _handle(handler, event_of_runs(1, action=action))
     seconds, counts = _handled(handler, [event_of_runs(1, action=action) for _ in range(runs)], runs)
     return {"seconds": seconds, **{name: count / runs for name, count in counts.items()}}
 
 
 def batches(handler: str, action: str, runs: int, partitions: int, repeats: int) -> dict[str, Any]:
-    """Seconds for an event of many runs, in a process that is warm."""
+    """Return the seconds that a warm process takes for an event of many runs."""
     warm_up = event_of_runs(1 if handler == "plain" else runs, action=action, partitions=partitions)
     _handle(handler, warm_up)
     events = [event_of_runs(runs, action=action, partitions=partitions) for _ in range(repeats)]
@@ -106,7 +106,7 @@ def batches(handler: str, action: str, runs: int, partitions: int, repeats: int)
 
 
 def decoding(message: Any, messages: int, repeats: int) -> dict[str, Any]:
-    """Seconds to read an event of equal messages, and to do no more than to decode them."""
+    """Return the seconds to read an event of equal messages, and the seconds to only decode them."""
     event = kafka_event(*[message] * messages)
     values = [record["value"] for records in event["records"].values() for record in records]
     paths = MessagePaths()
@@ -120,14 +120,14 @@ def decoding(message: Any, messages: int, repeats: int) -> dict[str, Any]:
             json.loads(base64.b64decode(value))
 
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
-    for _ in range(repeats):  # in turns: what else the machine does then hits both
+    for _ in range(repeats):  # in turns, so that other load on the machine affects both
         seconds["ours"].append(_seconds(ours))
         seconds["plain"].append(_seconds(plain))
     return {**seconds, "event_bytes": len(json.dumps(event))}
 
 
 def memory(foreign: Any, records: int) -> dict[str, Any]:
-    """Bytes of what Python holds, and the most the process ever used, after a tenth of *records* and after all."""
+    """Return the bytes that Python holds and the process's peak, after a tenth of *records* and after all of them."""
     ours = int(EVENT_RECORDS * SHARE_OF_OURS)
     held: list[dict[str, int]] = []
     events = records // EVENT_RECORDS
@@ -149,7 +149,7 @@ def _peak_bytes() -> int:
 
 
 def _handled(handler: str, events: Sequence[Any], runs: int) -> tuple[list[float], dict[str, int]]:
-    """The seconds for each event, and what Port counted; all *runs* have succeeded, or there is nothing to compare."""
+    """Return the seconds for each event, and what Port counted. Exit with an error unless all *runs* succeeded."""
     before = _counts()
     seconds = [_handle(handler, event) for event in events]
     after = _counts()
@@ -184,7 +184,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
 
 def main() -> None:
     output = sys.stdout
-    with Path(os.devnull).open("w") as nowhere:  # where the log goes
+    with Path(os.devnull).open("w") as nowhere:  # for the function's log
         sys.stdout = nowhere
         result = CASES[sys.argv[1]](**json.load(sys.stdin))
     json.dump(result, output)
