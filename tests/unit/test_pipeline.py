@@ -1,4 +1,4 @@
-"""The GitHub workflow: who may do what, what is handed on, and that it does what the other documents say."""
+"""The GitHub workflow: its rights, the order of its jobs, and its agreement with the other documents."""
 
 import re
 from typing import Any
@@ -27,7 +27,7 @@ def steps(job: str) -> list[dict[str, Any]]:
 
 
 def commands(*jobs: str) -> list[str]:
-    """What the jobs run, in order."""
+    """Return the commands of the jobs, in order."""
     return [step["run"] for job in jobs for step in steps(job) if "run" in step]
 
 
@@ -42,12 +42,12 @@ def place(job: str, name: str) -> int:
 
 class TestRights:
     def test_triggers(self) -> None:
-        """It runs for pull requests, with no more than their own rights, and for what is on main."""
+        """The workflow runs for pull requests, with only their own rights, and for pushes to main."""
         # YAML reads the key `on` as true.
         assert WORKFLOW[True] == {"pull_request": None, "push": {"branches": ["main"]}}
 
     def test_permissions(self) -> None:
-        """Each job has the rights that it needs: nobody both writes to a pull request and reaches AWS."""
+        """Each job has only the rights that it needs. No job both writes to a pull request and has access to AWS."""
         assert WORKFLOW["permissions"] == {}
         assert {name: job["permissions"] for name, job in JOBS.items()} == {
             "lint": {"contents": "read"},
@@ -59,7 +59,7 @@ class TestRights:
         }
 
     def test_no_long_lived_keys(self) -> None:
-        """AWS is reached by a role that the environment names, and by nothing else."""
+        """Access to AWS is only through the role that the environment names."""
         login = "aws-actions/configure-aws-credentials"
         reaching = [job for job in JOBS if any(each.get("uses", "").startswith(login) for each in steps(job))]
         assert reaching == ["plan", "apply"]
@@ -71,13 +71,13 @@ class TestRights:
         assert not re.search("access.key", TEXT, re.IGNORECASE)
 
     def test_secrets(self) -> None:
-        """The environment's secrets reach one command, the apply; a plan is made without them."""
+        """Only the apply command gets the environment's secrets. A plan is made without them."""
         assert step("apply", "Apply")["env"] == SECRETS
         assert TEXT.count("secrets.") == len(SECRETS)
         assert {JOBS["plan"]["env"][name] for name in SECRETS} == {"none"}
 
     def test_forks(self) -> None:
-        """A pull request of a fork is neither planned nor commented."""
+        """A fork's pull request gets neither a plan nor a comment."""
         condition = JOBS["plan"]["if"]
 
         assert "github.event.pull_request.head.repo.full_name == github.repository" in condition
@@ -86,7 +86,7 @@ class TestRights:
         assert "if" not in JOBS["comment"]
 
     def test_environments(self) -> None:
-        """What is applied is on main, in its own environment; a plan is in another, whose role can change nothing."""
+        """An apply runs only on main, in its environment. A plan runs in another one, whose role cannot change AWS."""
         assert JOBS["apply"]["if"].endswith("github.event_name == 'push' && github.ref == 'refs/heads/main'")
         assert JOBS["apply"]["environment"] == "${{ matrix.environment }}"
         assert JOBS["plan"]["environment"] == "${{ matrix.environment }}-plan"
@@ -95,7 +95,7 @@ class TestRights:
             assert JOBS[job]["strategy"]["matrix"] == {"environment": "${{ fromJSON(vars.ENVIRONMENTS) }}"}
 
     def test_actions_are_pinned(self) -> None:
-        """Each action is one commit, with the version that a person reads beside it."""
+        """Each action is pinned to a commit, with its version in a comment."""
         uses = re.findall(r"uses: (.+)", TEXT)
 
         assert uses
@@ -103,7 +103,7 @@ class TestRights:
         assert len({each.partition("@")[0] for each in uses}) == len(set(uses))
 
     def test_nothing_is_put_into_scripts(self) -> None:
-        """What people outside can write never becomes a part of a command."""
+        """No command contains an expression, so text from outside cannot become a part of it."""
         assert [command for command in commands(*JOBS) if "${{" in command] == []
         checkouts = [each for job in JOBS for each in steps(job) if "checkout" in each.get("uses", "")]
         assert {each["with"]["persist-credentials"] for each in checkouts} == {False}
@@ -112,11 +112,11 @@ class TestRights:
 class TestOrder:
     @pytest.mark.parametrize("job", ["plan", "apply"])
     def test_only_what_was_checked(self, job: str) -> None:
-        """Nothing is planned or applied before it was linted, tested and packaged."""
+        """Plan and apply run only after lint, tests and packaging."""
         assert JOBS[job]["needs"] == ["lint", "test", "package"]
 
     def test_packages_are_built_once(self) -> None:
-        """The zips that one job built go to the others with their hashes, which are checked before Terraform starts."""
+        """One job builds the zips. The others get them with their hashes, and check these before Terraform starts."""
         assert [job for job in JOBS if "make package" in commands(job)] == ["package"]
         assert JOBS["package"]["outputs"] == {"sha256": "${{ steps.hashes.outputs.sha256 }}"}
         hashes = step("package", "Note the hashes")
@@ -132,14 +132,14 @@ class TestOrder:
             assert place(job, "actions/download-artifact") < place(job, "Check the hashes") < place(job, "Initialize")
 
     def test_one_apply_at_a_time(self) -> None:
-        """An apply is never interrupted, no two change one environment, and after one that fails none begins."""
+        """An apply is never interrupted, one environment has one apply at a time, and a failure stops the rest."""
         assert JOBS["apply"]["concurrency"] == {"group": "apply-${{ matrix.environment }}", "cancel-in-progress": False}
         assert JOBS["apply"]["strategy"]["max-parallel"] == 1
         assert "fail-fast" not in JOBS["apply"]["strategy"]
         assert WORKFLOW["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
 
     def test_states(self) -> None:
-        """Each environment has a state of its own, in S3, locked there; a plan locks and reads nothing else."""
+        """Each environment has its own state in S3, with a lock. A plan takes no lock and reads only the state."""
         for job in ("plan", "apply"):
             assert JOBS[job]["env"]["ENVIRONMENT"] == "${{ matrix.environment }}"
             init = step(job, "Initialize")["run"]
@@ -154,13 +154,13 @@ class TestOrder:
         assert not {"bucket", "key"} & set(s3)
 
     def test_every_job_ends(self) -> None:
-        """No job can hang for hours."""
+        """Every job has a time limit of 30 minutes or less."""
         assert [name for name, job in JOBS.items() if job["timeout-minutes"] > 30] == []
 
 
 class TestAgreement:
     def test_make(self) -> None:
-        """It runs all that `make test` runs, and checkov, by the Makefile's own verbs."""
+        """The workflow runs checkov and everything that `make test` runs, through the Makefile's verbs."""
         makefile = (ROOT / "Makefile").read_text()
         [both] = re.findall(r"^test: .*\n(?:\t.*\n)*?\t.*\$\(side_by_side\) (.+)$", makefile, re.MULTILINE)
         [quick] = re.findall(r"^quick-tests:\n\t.* --jobs=1 (.+)$", makefile, re.MULTILINE)
@@ -172,7 +172,7 @@ class TestAgreement:
         assert [verb for verb in (*verbs, "package") if not re.search(rf"^{verb}:", makefile, re.MULTILINE)] == []
 
     def test_variables(self) -> None:
-        """Plan and apply give the root module the same variables, and all that it has."""
+        """Plan and apply set the same variables, and all variables of the root module."""
         plan, apply = JOBS["plan"]["env"], {**JOBS["apply"]["env"], **SECRETS}
 
         assert {name: value for name, value in plan.items() if name not in SECRETS} == JOBS["apply"]["env"]
@@ -185,7 +185,7 @@ class TestAgreement:
         assert sorted(given) == sorted(declared)
 
     def test_readme(self) -> None:
-        """Other CIs are told the very commands, and every variable and secret has its line in the table."""
+        """The README gives the same commands for other CIs, and a table row for every variable and secret."""
         readme = (ROOT / "terraform" / "README.md").read_text()
         others = readme.partition("## Other CIs")[2].partition("\n## ")[0]
         told = [line for block in re.findall(r"```sh\n(.*?)```", others, re.DOTALL) for line in block.splitlines()]
@@ -198,6 +198,6 @@ class TestAgreement:
         assert [name for name in names if f"`{name}`" not in readme] == []
 
     def test_terraform(self) -> None:
-        """The pipeline's Terraform is one that the module takes, and its provider one exact version."""
+        """The pipeline's Terraform version is one that the module accepts, and its provider is one exact version."""
         assert tuple(map(int, WORKFLOW["env"]["TERRAFORM_VERSION"].split("."))) >= (1, 11)
         assert re.search(r'version = "\d+\.\d+\.\d+"', (DEPLOYMENT / "versions.tf").read_text())

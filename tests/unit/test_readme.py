@@ -1,4 +1,4 @@
-"""What the README shows is what there is."""
+"""The README agrees with the code."""
 
 import re
 from dataclasses import fields
@@ -17,7 +17,7 @@ def test_handler_is_the_shipped_one() -> None:
 
 
 def test_example_of_a_test_works() -> None:
-    """The two lines that test a handler do so."""
+    """The README's example of a handler's test works."""
     [code] = re.findall(r"```python\n(from port_runner\.testing import make_run\n.*?)```", README, re.DOTALL)
 
     exec(code, {"CreateVm": CreateVm, "create_vm": create_vm})
@@ -26,7 +26,7 @@ def test_example_of_a_test_works() -> None:
 
 
 def test_every_variable_of_the_environment_is_listed() -> None:
-    """The table of variables has each one that the function reads, beside those that Lambda sets itself."""
+    """The table has every variable that the function reads, except those that Lambda sets."""
     set_by_lambda = {"function_name", "log_group", "log_stream", "region"}
     read = {field.name.upper() for field in fields(Settings) if field.name not in set_by_lambda}
     table = README.split("## The function's environment")[1].split("\n## ")[0]
@@ -37,7 +37,7 @@ def test_every_variable_of_the_environment_is_listed() -> None:
 
 
 def test_every_command_exists() -> None:
-    """Each make target, script and path that the README names is there."""
+    """Every make target, script and path that the README names exists."""
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"(?:`|^ {4}|&& )make ([a-z][a-z-]+)", README, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

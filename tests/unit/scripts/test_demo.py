@@ -1,4 +1,4 @@
-"""What the demo leaves for another terminal while it stays."""
+"""The shell lines that the demo leaves for another terminal while it keeps running."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from port_runner_sandbox.kafka import Kafka
 
 
 def test_exports_lead_a_shell_to_the_stack(tmp_path: Path) -> None:
-    """A shell that reads them has the stack's AWS and Port and the function's name, and no profile of one's own."""
+    """A shell that reads the lines has the sandbox's AWS and Port, the function's name, and no AWS profile."""
     secret = 'it\'s "quoted" $HOME'
     kafka = Kafka(
         bootstrap_servers=[], ca_certificate="", username="", password="", topic="", set_password=lambda *_: None
