@@ -1,4 +1,4 @@
-"""Runs a function's deployed zip and layers as a process of this machine, where LocalStack would start a container."""
+"""Runs a function's deployed zip and layers as a process of this machine, instead of in a container of LocalStack."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def interpreter(runtime: str) -> str:
 
 
 class ProcessExecutor(RuntimeExecutor):
-    """One execution environment: a process at a time, a new one where the last one ended."""
+    """One execution environment: one process at a time, and a new one after the last one ended."""
 
     def __init__(self, id: str, function_version: FunctionVersion) -> None:
         super().__init__(id, function_version)
@@ -42,7 +42,7 @@ class ProcessExecutor(RuntimeExecutor):
 
     @classmethod
     def prepare_version(cls, function_version: FunctionVersion) -> None:
-        """Unpack code and layers; a runtime that is not here fails the function, not its invocations."""
+        """Unpack code and layers. A runtime that is not installed fails the function, not its invocations."""
         interpreter(function_version.config.runtime)
         function_version.config.code.prepare_for_execution()
         for layer in function_version.config.layers:
@@ -111,7 +111,7 @@ class ProcessExecutor(RuntimeExecutor):
             environment=self._environment,
             log=self._log,
         )
-        # An error here is the next invocation's, as with AWS.
+        # An error here belongs to the next invocation, as with AWS.
         self._process.initialize()
         return self._process
 
@@ -143,7 +143,7 @@ class ProcessExecutor(RuntimeExecutor):
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{self._function.runtime}",
             "PATH": os.pathsep.join([*(f"{layer}/bin" for layer in layers), "/usr/local/bin:/usr/bin:/bin"]),
             "PYTHONPATH": os.pathsep.join([*map(str, packages), *filter(None, [environment.get("PYTHONPATH")])]),
-            # Else boto3 would read the configuration of whoever runs the tests.
+            # Otherwise boto3 would read the AWS configuration of the person who runs the tests.
             "HOME": str(self._home),
             "TMPDIR": str(temporary),
         }

@@ -20,7 +20,7 @@ INIT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Result:
-    """How an invocation ended: the function's JSON answer, or its error's."""
+    """The end of an invocation: the function's JSON answer, or the JSON of its error."""
 
     payload: bytes
     is_error: bool
@@ -57,7 +57,7 @@ class FunctionProcess:
         return self._process.poll() is None
 
     def initialize(self) -> Result | None:
-        """Wait until the function's module is imported; gives the error where that failed, each time it is asked."""
+        """Wait until the function's module is imported. If that failed, return the error at each call."""
         if not self._initialized:
             self._init_error = self._wait_for_init()
             self._initialized = True
@@ -74,7 +74,7 @@ class FunctionProcess:
         return Result(_error("Runtime.ExitError", f"Error: {self._how_it_ended()}"), True)
 
     def invoke(self, invocation: Invocation, timeout: float) -> Result:
-        """Send one event and wait for its end; afterwards the process may be gone."""
+        """Send one event and wait for its end. The process may have ended then."""
         deadline = time.monotonic() + timeout
         self._api.send(invocation)
         while message := self._receive(deadline):

@@ -55,7 +55,7 @@ type Partition = tuple[str, int]
 
 
 def mapping_defaults(uuid: str) -> dict[str, Any]:
-    """What AWS fills into a self-managed Kafka mapping that does not say it."""
+    """Return the values that AWS adds to a self-managed Kafka mapping."""
     return {
         "BatchSize": 100,
         "BisectBatchOnFunctionError": False,
@@ -163,7 +163,7 @@ class KafkaPoller(Poller):
             "enable.auto.commit": False,
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 5,
-            # An invocation may take its time; nobody else is meant to be in the group.
+            # An invocation may take long, and the group has no other members.
             "max.poll.interval.ms": 86_400_000,
             # The broker looks for new records twice in this time only.
             "fetch.wait.max.ms": 50,
@@ -214,7 +214,7 @@ class KafkaPoller(Poller):
             self._fault = f"{FAULTS[error.code()]}: {error.str()}"
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Start where the group stands, else where this poller was, else at the mapping's starting position."""
+        """Start at the group's offset, else where this poller was, else at the mapping's starting position."""
         self._forget()
         for partition in consumer.committed(partitions, timeout=10):
             if partition.offset >= 0:
@@ -277,7 +277,7 @@ class KafkaPoller(Poller):
         self._open = Batch()
 
     def _settle(self, consumer: Consumer) -> None:
-        """Commit all that is done, and read no further in partitions where a batch waits."""
+        """Commit everything that is done, and pause partitions in which a batch waits."""
         waiting: dict[Partition, int] = {}
         for batch in [*self._closed, self._open]:
             for record in batch.records:
@@ -325,7 +325,7 @@ class KafkaPoller(Poller):
             response = self._lambda.invoke(FunctionName=self._mapping["FunctionArn"], Payload=event)
             answer = response["Payload"].read()
         except ClientError as error:
-            # Throttled, or no function there: not the function's fault, so not one of its attempts.
+            # Throttled, or the function does not exist: not an error of the function, so not one of its attempts.
             batch.attempts -= 1
             self._report(f"PROBLEM: {error.response['Error']['Code']}: {error.response['Error']['Message']}")
             batch.due = time.monotonic() + RECONNECT_SECONDS
@@ -348,7 +348,7 @@ class KafkaPoller(Poller):
         return [batch]
 
     def _reported_failures(self, batch: Batch, answer: bytes) -> list[Record]:
-        """The records the function named as failed: all of them where its answer names one it was not given."""
+        """Return the records that the function named as failed, or all of them if it named one that it did not get."""
         if "ReportBatchItemFailures" not in self._mapping["FunctionResponseTypes"]:
             return []
         given = {(partition_key(record), record["offset"]): record for record in batch.records}
@@ -381,7 +381,7 @@ class KafkaPoller(Poller):
         return self._mapping["DestinationConfig"].get("OnFailure", {}).get("Destination")
 
     def _discard(self, batch: Batch, condition: str, response: dict[str, Any] | None = None) -> None:
-        """Give a batch up: tell the on-failure queue about it, if there is one.
+        """Give up a batch, and report it to the on-failure queue, if there is one.
 
         https://docs.aws.amazon.com/lambda/latest/dg/kafka-on-failure.html
         """

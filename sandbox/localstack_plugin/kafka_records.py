@@ -51,10 +51,10 @@ def make_event(bootstrap_servers: list[str], records: list[Record]) -> dict[str,
 
 
 def passes(record: Record, patterns: list[dict[str, Any]]) -> bool:
-    """Whether any of the patterns lets the record through; no pattern at all does.
+    """Return whether any of the patterns passes the record. Without patterns, every record passes.
 
-    A pattern counts only where it is of the record's kind: JSON for a JSON value, else strings for text.
-    What is of no kind, or of another one, passes.
+    A pattern counts only for a record of its kind: JSON for a JSON value, strings for text. A pattern or record of no
+    kind, or of another kind, passes.
     """
     return not patterns or any(_passes(record, pattern.get("value")) for pattern in patterns)
 

@@ -1,6 +1,6 @@
-"""What LocalStack finds by entry point.
+"""The plugins that LocalStack finds by entry point.
 
-LocalStack imports this module before its services exist, so what needs them is imported inside the functions.
+LocalStack imports this module before its services exist, so imports that need them are inside the functions.
 """
 
 from typing import TYPE_CHECKING, Any

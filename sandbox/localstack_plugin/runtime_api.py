@@ -24,7 +24,7 @@ class Invocation:
 
 @dataclass(frozen=True)
 class Message:
-    """What the function process said: `next`, `response`, `error` or `init-error`, or that it has `exited`."""
+    """A message of the function process: `next`, `response`, `error` or `init-error`, or `exited` at its end."""
 
     kind: str
     request_id: str = ""

@@ -1,7 +1,7 @@
-"""TLS and SASL/SCRAM-SHA-512 in front of a plain Kafka broker: what Port's brokers ask of a client.
+"""TLS and SASL/SCRAM-SHA-512 in front of a plain Kafka broker, as Port's brokers require them.
 
-Each connection is authenticated here (SaslHandshake and SaslAuthenticate of the Kafka protocol,
-https://kafka.apache.org/protocol); after that every byte is passed on.
+Each connection is authenticated here, with SaslHandshake and SaslAuthenticate of the Kafka protocol
+(https://kafka.apache.org/protocol). After that, every byte is passed on.
 """
 
 import asyncio
@@ -159,7 +159,10 @@ class _Login:
         self._exchange = mechanism.make_server(self._credentials)
 
     def answer(self, message: str) -> str:
-        """The answer to the client's next message; ScramException where it is not who it says it is."""
+        """Return the answer to the client's next message.
+
+        Raises ScramException if the client cannot prove its identity.
+        """
         if not self.user:
             self._exchange.set_client_first(message)
             first: str = self._exchange.get_server_first()

@@ -11,7 +11,7 @@ TIMEOUT_SECONDS = 10
 
 
 class Kafka:
-    """Where the cluster is and how to log in; produces records and tells how far a consumer group is.
+    """The address of the cluster and its login. Produces records, and reads the offsets of consumer groups.
 
     `topic` is the topic of the organization's runs.
     """
@@ -36,7 +36,7 @@ class Kafka:
         self._admin_client: AdminClient | None = None
 
     def client_config(self) -> dict[str, str | int | float | bool]:
-        """What a confluent-kafka client needs to connect."""
+        """The settings that a confluent-kafka client needs to connect."""
         return {
             "bootstrap.servers": ",".join(self.bootstrap_servers),
             "broker.address.family": "v4",
@@ -77,7 +77,7 @@ class Kafka:
             raise errors[0]
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
-        """Create a topic and wait until it is there."""
+        """Create a topic and wait until it exists."""
         admin = self._admin()
         for created in admin.create_topics([NewTopic(name, partitions, 1)]).values():
             created.result(TIMEOUT_SECONDS)
@@ -88,7 +88,7 @@ class Kafka:
             time.sleep(0.02)
 
     def committed(self, group: str, topic: str | None = None, partitions: int = 1) -> list[int | None]:
-        """The next offset a consumer group would read, for each partition; None where it has committed nothing."""
+        """Return the next offset of a consumer group for each partition, or None if it has committed nothing."""
         places = [TopicPartition(topic or self.topic, partition) for partition in range(partitions)]
         [answer] = self._admin().list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)]).values()
         found = answer.result(TIMEOUT_SECONDS).topic_partitions

@@ -52,14 +52,14 @@ class LocalStack:
         self._process = process
 
     def wait(self) -> None:
-        """Wait until it answers; ProcessFailed where it does not come up."""
+        """Wait until LocalStack answers. Raises ProcessFailed if it does not start."""
         self._process.wait_until(lambda: is_localstack(self.url), seconds=60)
 
 
 def running_localstack() -> str | None:
-    """The URL of a LocalStack of the developer's own, where AWS_ENDPOINT_URL or LOCALSTACK_HOST names one.
+    """Return the URL of the developer's own LocalStack, if AWS_ENDPOINT_URL or LOCALSTACK_HOST names one.
 
-    NoLocalStack where what they name is none: nothing else may be touched, AWS least of all.
+    Raises NoSandbox if that address is not a LocalStack. No other service may be touched, above all not AWS.
     """
     if not os.environ.get("AWS_ENDPOINT_URL") and not os.environ.get("LOCALSTACK_HOST"):
         return None
@@ -73,7 +73,7 @@ def running_localstack() -> str | None:
 
 
 def is_localstack(url: str) -> bool:
-    """Whether a LocalStack answers at this URL."""
+    """Return whether a LocalStack answers at this URL."""
     without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with without_proxy.open(f"{url.rstrip('/')}/_localstack/health", timeout=5) as response:

@@ -54,7 +54,7 @@ class Process:
         self.end()
 
     def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
-        """Wait until it is ready; ProcessFailed where it ends before, or takes longer."""
+        """Wait until it is ready. Raises ProcessFailed if it ends before, or takes longer."""
         deadline = time.monotonic() + seconds
         while not ready():
             if self._watcher.poll() is not None:
@@ -83,7 +83,7 @@ def free_port() -> int:
 
 
 def accepts_connections(port: int) -> bool:
-    """Whether something listens on this port of the loopback address."""
+    """Return whether a process listens on this port of the loopback address."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:

@@ -27,7 +27,7 @@ KAFKA_PASSWORD = "kafka-password-of-the-sandbox"
 
 @dataclass(frozen=True)
 class Sandbox:
-    """What runs, and how to reach it. `directory` holds the logs."""
+    """The running sandbox, and the ways to reach it. `directory` holds the logs."""
 
     aws_endpoint_url: str
     kafka: Kafka
@@ -84,16 +84,16 @@ def _quiet(message: str) -> None:
 
 @contextmanager
 def start_sandbox(directory: Path, *, progress: Callable[[str], None] = _quiet) -> Iterator[Sandbox]:
-    """Start everything and end it afterwards; logs stay in `directory`.
+    """Start everything, and end it after the block. Logs stay in `directory`.
 
-    Uses the LocalStack that AWS_ENDPOINT_URL or LOCALSTACK_HOST names, else starts one. Raises NoLocalStack or
+    Uses the LocalStack that AWS_ENDPOINT_URL or LOCALSTACK_HOST names, or starts one. Raises NoSandbox or
     ProcessFailed, whose texts say what is wrong.
     """
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     aws_endpoint_url = running_localstack()
     with ExitStack() as parts:
-        # The slowest first: the others start beside it.
+        # The slowest part first, so that the others start at the same time.
         progress("Using the LocalStack that runs already" if aws_endpoint_url else "Starting LocalStack")
         started = None if aws_endpoint_url else parts.enter_context(start_localstack(directory))
         progress("Starting Kafka with TLS and SCRAM")

@@ -19,7 +19,7 @@ OLDEST_TERRAFORM = (1, 11)
 # A provider mirror holds each provider under its source address: HOST/NAMESPACE/TYPE.
 PROVIDER = Path("registry.terraform.io", "hashicorp", "aws")
 
-# What people run and Terraform leaves beside the module must not get into a copy of it.
+# Files that people and Terraform leave in the module's folder must not get into a copy of it.
 LEFT_OUT = shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.tfvars", "*.tfvars.json", "*.tfplan")
 
 # Every command starts the provider, which spends a quarter of its time on collecting its garbage.
@@ -37,9 +37,9 @@ class TerraformError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """What Terraform would do.
+    """The changes that Terraform would make.
 
-    *changes* has the address of each resource that would change, with Terraform's words for how: `["update"]`,
+    *changes* has the address of each resource that would change, with Terraform's words for the change: `["update"]`,
     `["delete", "create"]` and so on. *file* is the saved plan.
     """
 
@@ -224,7 +224,7 @@ def _registry_cache(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def usual_folders(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Terraform's own folders for providers first, then every folder in the places where mirrors are put."""
+    """Yield Terraform's own folders for providers, then every folder in the usual places of mirrors."""
     home = Path.home()
     data = Path(environment.get("XDG_DATA_HOME") or home / ".local" / "share")
     yield home / ".terraform.d" / "plugins"
@@ -263,7 +263,7 @@ def _variables(variables: Mapping[str, object]) -> dict[str, str]:
 
 
 def _expression(value: object) -> str:
-    """Terraform takes a string as it is, and anything else as an expression, where ${ and %{ begin a template."""
+    """Return a string unchanged, and anything else as an expression, in which ${ and %{ begin a template."""
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False).replace("${", "$${").replace("%{", "%%{")

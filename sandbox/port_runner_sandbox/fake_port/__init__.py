@@ -1,4 +1,4 @@
-"""A stand-in for Port's HTTP API, strict where Port is, that publishes executed actions as Port would."""
+"""A stand-in for Port's HTTP API. It is as strict as Port, and publishes executed actions like Port."""
 
 from port_runner_sandbox.fake_port.faults import Fault
 from port_runner_sandbox.fake_port.http_server import Answer, Received

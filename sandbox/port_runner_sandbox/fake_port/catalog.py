@@ -23,7 +23,7 @@ from port_runner_sandbox.fake_port.schemas import (
 Document = dict[str, Any]
 Reply = tuple[int, Document]
 
-# What the audit log may be searched by, of what is kept here: its records' names and the query's.
+# The fields that the audit log can be searched by, by their names in records and in queries.
 AUDIT_FILTERS = {"runId": "run_id", "resourceType": "resources", "entity": "entity", "blueprint": "blueprint"}
 
 
@@ -110,7 +110,7 @@ class Catalog:
 
     def _store_blueprint(self, body: Document, before: Document | None = None) -> Document:
         identifier = before["identifier"] if before else body["identifier"]
-        # Port completes what it stores; whoever compares a definition with what Port returns has to bear it.
+        # Port completes what it stores. A comparison of a definition with Port's answer must allow for that.
         stored = {
             "relations": {},
             "mirrorProperties": {},
@@ -202,7 +202,7 @@ class Catalog:
         return after
 
     def _written(self, blueprint: str, body: Document, before: Document | None, *, merge: bool) -> Document:
-        """The entity that the body makes: of itself alone, or laid over what was there."""
+        """Return the entity that the body makes, alone or merged over the existing one."""
         base: Document = before if before and merge else {}
         team = body.get("team", base.get("team"))
         entity = {

@@ -12,14 +12,14 @@ Drop = Literal["before", "after"]
 
 @dataclass
 class Fault:
-    """What becomes of the requests it matches, as long as it is there.
+    """The treatment of matching requests, as long as the fault is there.
 
-    `path` is a regular expression for the beginning of the raw path, so a plain prefix will do.
-    With `status` the request is not carried out and answered with that status and `body` (a dict or list
-    becomes JSON; a string is sent as it is, as HTML; None is Port's error object). Without it the request is
-    carried out. `headers` are added to either answer. `delay` (seconds) comes first. `drop` closes the
-    connection without an answer: "before" the request is carried out, or "after".
-    `times` is how many requests it meets; None is all, until `remove`. `used` counts them.
+    `path` is a regular expression for the beginning of the raw path, so a plain prefix works too.
+    With `status`, the request is not carried out, but answered with that status and `body` (a dict or list becomes
+    JSON; a string is sent unchanged, as HTML; None is Port's error object). Without `status`, the request is carried
+    out. `headers` are added to either answer. `delay` (seconds) comes first. `drop` closes the connection without an
+    answer: "before" the request is carried out, or "after". `times` is the number of requests that it meets. None is
+    all, until `remove`. `used` counts them.
     """
 
     path: str
@@ -48,7 +48,7 @@ class Fault:
         self.times = self.used
 
     def takes(self, request: Received) -> bool:
-        """Whether it meets this request; counts it if so."""
+        """Return whether the fault meets this request, and count it if so."""
         spent = self.times is not None and self.used >= self.times
         if spent or self.method not in (None, request.method) or not self._path.match(request.path):
             return False

@@ -53,7 +53,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back: a JSON document, or bytes sent as they are."""
+    """An answer: a JSON document, or bytes that are sent unchanged."""
 
     status: int
     content: bytes

@@ -113,7 +113,7 @@ class FakePort:
         blueprint: str | None = "vm",
         properties: Document | None = None,
     ) -> Document:
-        """Make a run that was not executed here, in progress; what a recorded message belongs to."""
+        """Add a run in progress that was not executed here, such as the run of a recorded message."""
         with self.changed:
             return self._runs.add_run(run_id, action, blueprint, properties or {})
 
@@ -182,7 +182,7 @@ class FakePort:
                 outbox: list[tuple[str, bytes]] = []
                 self._outbox = outbox
                 answer = self._attempt(request)
-            # Outside the lock: whoever receives the message may ask about the run at once.
+            # Outside the lock: the receiver of the message may ask about the run at once.
             for topic, value in outbox:
                 if self.publish is not None:
                     self.publish(topic, value)
@@ -223,7 +223,7 @@ class FakePort:
     def _check_token(self, request: Received) -> None:
         valid = self._token is not None and time.monotonic() < self._token[1]
         if not valid or request.headers.get("Authorization") != f"Bearer {self._token[0]}":  # type: ignore[index]
-            # No message: Port's contract leaves it out at will here.
+            # Without a message: Port's contract does not require one here.
             raise Refused(401, "unauthorized")
 
     def _create_token(self, request: Received) -> Reply:

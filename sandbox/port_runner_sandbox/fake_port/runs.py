@@ -22,8 +22,8 @@ from port_runner_sandbox.fake_port.templates import TemplateError, render
 
 ENDED = ("SUCCESS", "FAILURE")
 
-# What Port publishes for a KAFKA action without a payload is not documented. This is a guess: the shape that
-# actions had before payloads could be chosen, without what nobody needs.
+# Port does not document what it publishes for a KAFKA action without a payload. This is a guess: the format of actions
+# before payloads could be chosen, without the parts that no consumer needs.
 _GUESSED_PAYLOAD: Document = {
     "action": "{{ .action.identifier }}",
     "resourceType": "run",
@@ -326,7 +326,7 @@ class Runs:
         node_run = self.node_runs.get(identifier)
         if node_run is None:
             raise Refused(404, "not_found", f"Node run {identifier!r} was not found")
-        # What Port answers here is not published; it refuses actions' ended runs in this way.
+        # Port does not publish its answer for this case. It refuses ended runs of actions in this way.
         if node_run["status"] == "COMPLETED":
             raise Refused(422, "run_exhausted", f"Node run {identifier!r} is completed")
         return node_run

@@ -1,4 +1,4 @@
-"""What Port accepts as bodies, queries and identifiers, and how it refuses the rest."""
+"""Port's rules for bodies, queries and identifiers, and its refusals."""
 
 import math
 import re
@@ -129,7 +129,7 @@ NODE_RUN_UPDATE: Schema = {
     **_strict(
         {
             "status": {"enum": ["COMPLETED", "IN_PROGRESS"]},
-            "result": {"enum": ["SUCCESS", "FAILED", "CANCELLED"]},
+            "result": {"enum": ["SUCCESS", "FAILED", "CANCELLED"]},  # english: ok
             "output": OBJECT,
             "logs": _NODE_LOGS,
             "externalRunId": STRING,
