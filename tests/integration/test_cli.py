@@ -44,12 +44,12 @@ def quiet(deployment: Deployment) -> None:
 
 @pytest.mark.usefixtures("quiet")
 def test_doctor_finds_nothing_wrong(deployment: Deployment) -> None:
-    """What Terraform has made is good in every check, and nothing about it is out of reach."""
+    """Every check of a deployment that Terraform made is good, and every part can be checked."""
     assert deployment.until(lambda: all_good(diagnosis(deployment)))
 
 
 def all_good(states: dict[str, str]) -> bool:
-    """Whether all is good, once the group's readers have settled."""
+    """Return whether every check is good, after the group's members have settled."""
     assert {state for name, state in states.items() if name != "Kafka: members"} == {"good"}, states
     return states["Kafka: members"] == "good"
 
@@ -73,7 +73,7 @@ def test_doctor_finds_a_wrong_password(deployment: Deployment) -> None:
 
 
 def test_a_rotated_password_is_brought_into_the_secret(deployment: Deployment, tmp_path: Path) -> None:
-    """What doctor advises for a password that Kafka does not take is done by `kafka-secret --store`."""
+    """For a password that Kafka refuses, doctor advises `kafka-secret --store`, which stores the right one."""
     kafka, port = deployment.sandbox.kafka, deployment.sandbox.port
     access = {"PORT_API_URL": port.url, "PORT_CLIENT_ID": port.client_id, "PORT_CLIENT_SECRET": port.client_secret}
     variables = tmp_path / "port.auto.tfvars.json"
@@ -111,8 +111,8 @@ def another_mapping(deployment: Deployment, **settings: Any) -> Iterator[None]:
 
 
 def test_doctor_finds_what_is_wrong_with_a_mapping(deployment: Deployment) -> None:
-    """A topic that does not exist, a group that Port does not allow and nobody reads in, and a mapping that is off."""
-    group = {"ConsumerGroupId": "a-group-of-nobody"}
+    """A missing topic, a forbidden group without members, and a disabled mapping are each found."""
+    group = {"ConsumerGroupId": "a-group-without-members"}
     with another_mapping(deployment, Topics=["org_another.runs"], SelfManagedKafkaEventSourceConfig=group):
         found = bad(deployment, "--topic", "org_another.runs")
         assert bad(deployment) == []
@@ -143,7 +143,7 @@ def test_doctor_finds_a_function_that_fails(deployment: Deployment) -> None:
 
 
 def kept(deployment: Deployment, run_id: str) -> list[dict[str, Any]]:
-    """What `failures list` shows of a run."""
+    """Return the line of `failures list` about a run."""
     found = json.loads(run(deployment, "failures", "list", "--json").stdout)
     return [each for each in found if each["run_id"] == run_id]
 

@@ -95,7 +95,7 @@ def records_of(event: dict[str, Any]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Common:
-    """What the tests share: the recording function, its folder, and the secrets that are right."""
+    """The parts that tests share: the recording function, its folder, and the right secrets."""
 
     function: str
     folder: Path
@@ -105,7 +105,7 @@ class Common:
 
 @dataclass
 class Mapping:
-    """A topic with its event source mapping, and what became of the topic's records."""
+    """A topic with its event source mapping, and the records that the function got."""
 
     sandbox: Sandbox
     common: Common
@@ -340,7 +340,7 @@ def test_a_failing_partition_does_not_hold_up_the_others(prepare: Callable[..., 
 
 
 def test_only_reported_records_come_again(mapped: Callable[..., Mapping]) -> None:
-    """With ReportBatchItemFailures the records that are named come again, the others not; commits stop before them."""
+    """With ReportBatchItemFailures only the named records are redelivered, and commits stop before them."""
     mapping = mapped(BatchSize=4, MaximumBatchingWindowInSeconds=5, FunctionResponseTypes=["ReportBatchItemFailures"])
     mapping.instruct("answer = report(topic, 1, 2)")
     mapping.produce("a", "b", "c", "d")
@@ -353,7 +353,7 @@ def test_only_reported_records_come_again(mapped: Callable[..., Mapping]) -> Non
 
 
 def test_a_report_that_names_an_unknown_record_fails_the_whole_batch(mapped: Callable[..., Mapping]) -> None:
-    """A failure that is none of the event's records brings all of them again; an empty report is a success."""
+    """A failure that names no record of the event redelivers all of them. An empty report is a success."""
     mapping = mapped(BatchSize=2, MaximumBatchingWindowInSeconds=5, FunctionResponseTypes=["ReportBatchItemFailures"])
     mapping.instruct("""
 answers = [
@@ -470,7 +470,10 @@ def test_records_that_are_too_old_are_given_up(prepare: Callable[..., Mapping], 
 
 
 def test_a_mapping_resumes_where_its_group_stands(mapped: Callable[..., Mapping]) -> None:
-    """Disabled it delivers nothing; enabled, or deleted and created again, it goes on after the last commit."""
+    """A disabled mapping delivers nothing.
+
+    Enabled, or deleted and created again, it continues after the last commit.
+    """
     mapping = mapped()
     mapping.produce("1")
     until(lambda: mapping.committed() == [1])
@@ -489,7 +492,7 @@ def test_a_mapping_resumes_where_its_group_stands(mapped: Callable[..., Mapping]
 
 
 def test_a_new_group_starts_at_the_starting_position(prepare: Callable[..., Mapping]) -> None:
-    """LATEST and AT_TIMESTAMP leave out what was there before, and a lost connection does not start anew."""
+    """LATEST and AT_TIMESTAMP leave out earlier records, and a lost connection does not start again."""
     latest, at_timestamp = prepare(StartingPosition="LATEST"), prepare(StartingPosition="AT_TIMESTAMP")
     for mapping in (latest, at_timestamp):
         mapping.produce("before")
@@ -503,7 +506,7 @@ def test_a_new_group_starts_at_the_starting_position(prepare: Callable[..., Mapp
     number, deadline = 0, time.monotonic() + 15
     while not latest.batches():
         assert time.monotonic() < deadline
-        # Nothing tells when the poller has its place: only records produced afterwards are surely delivered.
+        # No event tells when the poller has its position: only records produced later are surely delivered.
         number += 1
         latest.produce(f"after {number}")
         time.sleep(0.2)
@@ -586,7 +589,7 @@ def test_a_source_that_cannot_be_used_shows_in_the_mapping(
 def test_a_changed_password_is_noticed_and_a_corrected_secret_taken_up(
     prepare: Callable[..., Mapping], sandbox: Sandbox
 ) -> None:
-    """When the broker's password changes, the mapping fails until its secret is changed too, and loses nothing."""
+    """After a change of the broker's password, the mapping fails until its secret is changed too, and loses nothing."""
     kafka = sandbox.kafka
     former = kafka.password
     login = create_secret(sandbox, {"username": kafka.username, "password": former})
@@ -675,7 +678,7 @@ def handler(event, context):
     assert environment.items() <= answer["environment"].items()
     assert answer["environment"]["AWS_LAMBDA_FUNCTION_NAME"] == name
     assert answer["environment"]["AWS_EXECUTION_ENV"] == "AWS_Lambda_python3.13"
-    # Nothing of the environment of whoever runs the tests.
+    # Nothing from the environment of the person who runs the tests.
     assert "PYTEST_CURRENT_TEST" not in answer["environment"]
     assert answer["environment"]["HOME"] != os.environ.get("HOME")
 
@@ -757,7 +760,7 @@ def handler(event, context):
 
 
 def test_a_developers_own_localstack_is_used(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With AWS_ENDPOINT_URL set no other LocalStack is started, and that one goes on afterwards."""
+    """With AWS_ENDPOINT_URL set, no other LocalStack is started, and that one keeps running."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", sandbox.aws_endpoint_url)
     with start_sandbox(tmp_path) as other:
         assert other.aws_endpoint_url == sandbox.aws_endpoint_url
@@ -799,7 +802,7 @@ def start_script(script: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_a_killed_stack_leaves_no_process(tmp_path: Path) -> None:
-    """When the process that holds the stack is killed, all of it ends, functions in mid-invocation too."""
+    """If the process that holds the sandbox is killed, all of it ends, functions in mid-invocation too."""
     script = """
 import io, sys, time, zipfile
 from pathlib import Path
@@ -869,7 +872,7 @@ with Process("Two", command, log=Path(sys.argv[1]), environment={"PATH": "/usr/b
 
 
 def test_a_part_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    """What ends while it starts is told with its last words, without waiting."""
+    """A process that ends while it starts is reported with its last words, without waiting."""
     command = ["sh", "-c", "echo no such listener; exit 3"]
     log = tmp_path / "log"
     with (

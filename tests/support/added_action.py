@@ -1,4 +1,4 @@
-"""An action that somebody adds to a copy of this project: code and commands are those of README.md."""
+"""An action that is added to a copy of this project, with the code and commands of README.md."""
 
 import re
 import shutil

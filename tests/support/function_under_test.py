@@ -71,7 +71,7 @@ class Function:
         return [line for line in self.lines if line["event"] == event]
 
     def requests(self, method: str, path: str) -> list[Received]:
-        """What Port received, by method and the end of the path."""
+        """Return the requests that Port received, by method and the end of the path."""
         return [each for each in self.port.requests if each.method == method and each.path.endswith(path)]
 
     def ends(self, run_id: str = "r_1") -> list[Any]:

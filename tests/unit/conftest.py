@@ -49,7 +49,7 @@ def function(port: FakePort, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLambda]:
-    """AWS within this process, empty, and a fake Lambda beside it, for which boto3 needs no more than its settings."""
+    """An empty AWS within this process, and a fake Lambda, for which boto3 needs only its settings."""
     from moto import mock_aws  # slow to import, and most tests do without
 
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "PORT_RUNNER_FUNCTION", "PORT_CREDENTIALS_SECRET_ARN"):

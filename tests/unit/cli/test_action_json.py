@@ -154,7 +154,7 @@ def test_what_the_handler_leaves_open_is_said_by_options() -> None:
 
 
 def test_handler_without_a_dataclass_has_no_inputs() -> None:
-    """Where nothing declares inputs there are none to generate."""
+    """A handler without declared inputs has none to generate."""
     user_inputs = action_definition(route_of(None))["trigger"]["userInputs"]
     assert user_inputs == {"properties": {}, "required": [], "order": []}
 
@@ -215,7 +215,7 @@ def test_prints_the_action_of_a_handler_of_this_project() -> None:
 
 
 def test_written_action_is_taken_by_setup_and_check(tmp_path: Path) -> None:
-    """What is written into a file can be set up in Port, and check finds nothing in it."""
+    """A generated file can be set up in Port, and check finds no difference."""
     file = tmp_path / "create_vm.json"
     result = command("action-json", "create_vm", "--output", str(file))
     assert (result.exit_code, result.stdout) == (0, f"{file}: written\n")
@@ -226,7 +226,7 @@ def test_written_action_is_taken_by_setup_and_check(tmp_path: Path) -> None:
 
 
 def test_shipped_file_is_up_to_date(tmp_path: Path) -> None:
-    """Generating over the shipped file changes nothing in it, whatever its authors added."""
+    """Generating over the shipped file changes nothing that its authors added."""
     file = tmp_path / "create_vm_action.json"
     file.write_bytes(SHIPPED.read_bytes())
     result = command("action-json", "create_vm", "--output", str(file))
@@ -364,7 +364,7 @@ runner.include(router)
 
 
 def test_one_of_several_handlers_is_chosen(project: Path) -> None:
-    """Where several handlers take an action, --blueprint and --operation say which; without them they are listed."""
+    """If several handlers take an action, --blueprint and --operation select one. Without them, all are listed."""
     project.write_text(TWO)
     result = command("action-json", "resize")
     assert result.exit_code == 2
@@ -386,7 +386,7 @@ def test_one_of_several_handlers_is_chosen(project: Path) -> None:
     ],
 )
 def test_handlers_that_cannot_be_loaded_are_explained(project: Path, text: str, sentence: str) -> None:
-    """What is wrong in the project's own code is said with file and line, without a traceback: code 2."""
+    """A mistake in the project's own code is reported with file and line, without a traceback: code 2."""
     project.write_text(text)
     result = command("action-json", "resize")
     assert result.exit_code == 2

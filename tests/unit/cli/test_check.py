@@ -78,7 +78,7 @@ def inputs_of(action: Json) -> Json:
 
 
 def test_nothing_is_found_where_both_agree() -> None:
-    """An action that was generated agrees, whatever a field of several types is in Port."""
+    """A generated action agrees, for each type in Port of a field with several types."""
     assert found_in(order_action()) == []
 
 
@@ -119,7 +119,7 @@ def optional(name: str) -> Callable[[Json], None]:
     [
         (remove("count"), "the input count of Order.count is missing in Port: every run fails"),
         (remove("note"), "the input note of Order.note is missing in Port: no one can fill it in"),
-        (define("colour", type="string"), "no field takes the input colour, so what people enter is lost"),
+        (define("color", type="string"), "no field takes the input color, so what people enter is lost"),
         (define("count", type="string"), "the input count is text in Port, and Order.count takes a number"),
         (define("tags", type="string"), "the input tags is text in Port, and Order.tags takes a list"),
         (
@@ -189,7 +189,7 @@ def test_what_cannot_disagree_is_left_alone(change: Callable[[Json], None]) -> N
 
 
 def test_handler_without_a_dataclass_takes_any_inputs() -> None:
-    """Where no dataclass declares inputs there is nothing to compare."""
+    """Without a dataclass of the inputs there is nothing to compare."""
     assert found_in(order_action(), route_of(None)) == []
 
 
@@ -197,7 +197,7 @@ def test_handler_without_a_dataclass_takes_any_inputs() -> None:
 
 
 def test_action_without_handler_is_said() -> None:
-    """A KAFKA action that no handler takes would run for ever; one of another backend is nobody's business."""
+    """A KAFKA action without a handler would never end. An action of another backend is not checked."""
     action = order_action()
     action["identifier"] = "another"
     problems = {each.action: each for each in found_in(action)}
@@ -216,7 +216,7 @@ def test_handler_without_action_is_said() -> None:
 
 
 def test_operation_and_blueprint_must_fit() -> None:
-    """A handler of that name which takes other runs is told from none at all."""
+    """A handler of that name for other runs is distinguished from a missing handler."""
     found = found_in(order_action(), route_of(operation="DAY-2", blueprint="vm"))
     assert found[0].problem.startswith("it is CREATE on no blueprint, and ")
     assert "takes (DAY-2 on vm) only" in found[0].problem
@@ -294,7 +294,7 @@ def test_places_are_the_runners_own() -> None:
 
 
 def test_payload_is_needed() -> None:
-    """What Port sends without a payload is not documented."""
+    """The message of an action without a payload is not documented, so it is not checked."""
     action = order_action()
     del action["invocationMethod"]["payload"]
     [found] = found_in(action)
@@ -312,7 +312,7 @@ def test_payload_names_its_own_action() -> None:
 
 
 def test_payload_that_lists_inputs_lists_all() -> None:
-    """Where the payload names each input, one that it does not name never arrives."""
+    """If the payload names each input, an input that it does not name never arrives."""
     action = order_action()
     names = [name for name in inputs_of(action) if name != "count"]
     listed = {f'{{{{ if (.inputs | has("{name}")) then "{name}" else null end }}}}': f".{name}" for name in names}
@@ -373,7 +373,7 @@ def test_files_are_checked_without_port(tmp_path: Path) -> None:
 
 
 def test_answer_that_lists_no_actions() -> None:
-    """What is not Port is named."""
+    """An address that is not Port is named."""
     with FakePort() as port:
         port.fail("/v1/actions", method="GET", status=200, body={"ok": True})
         result = command("check", port=port)

@@ -1,4 +1,4 @@
-"""`doctor`: where all is well it says so, and whatever is broken, it is that which it names.
+"""`doctor` says so if everything is good, and names exactly the part that is broken.
 
 Function, role, secrets, queue and log are in an AWS within this process, Port is the fake one, and Kafka is a broker on
 this machine behind TLS and SCRAM.
@@ -114,7 +114,7 @@ def reading(kafka: Kafka, group: str, topic: str = TOPIC) -> Iterator[None]:
 
 
 class Deployed:
-    """What the doctor examines; a test breaks one thing in it."""
+    """The deployment that doctor examines. Each test breaks one part of it."""
 
     def __init__(self, aws: FakeLambda, port: FakePort, cluster: Kafka) -> None:
         self.aws, self.port, self.cluster = aws, port, cluster
@@ -238,7 +238,7 @@ def run(*arguments: str) -> Result:
 
 
 def findings(*, kafka: bool = False, **settings: Any) -> Found:
-    """What the checks find, by section and name; those of Kafka, which take longer, only where it is asked for."""
+    """Return the findings by section and name. Those of Kafka take longer and are only made on request."""
     defaults = {"access": PortAccess("https://api.port.io"), "actions": ["create_vm"]}
     deployment = Deployment(NAME, **{**defaults, **settings})
     return {
@@ -262,7 +262,7 @@ def expect(found: Found, *bad: str, says: str = "") -> None:
 
 
 def test_all_is_well(deployed: Deployed) -> None:
-    """Where nothing is broken every check is made and is good: exit code 0, and nothing was changed."""
+    """If nothing is broken, every check is made and is good: exit code 0, and nothing was changed."""
     before = json.dumps(deployed.port.actions)
     deployed.port.requests.clear()
     result = run()
@@ -316,7 +316,7 @@ def test_a_function_that_cannot_run(deployed: Deployed, change: Json, check: str
 
 
 def test_a_function_that_is_not_there(deployed: Deployed) -> None:
-    """Where there is no function, that alone is bad, and nothing else is called good or bad that depends on it."""
+    """Without a function, only that is bad, and no check that depends on it is good or bad."""
     deployed.aws.functions.clear()
     found = findings()
     expect(found, "Function: state", says=NAME)
@@ -326,13 +326,13 @@ def test_a_function_that_is_not_there(deployed: Deployed) -> None:
 
 
 def test_an_environment_that_the_runner_refuses(deployed: Deployed) -> None:
-    """What would end every event in an error is found without an event."""
+    """A setting that would fail every event is found without an event."""
     deployed.environment["MAX_CONCURRENCY"] = "many"
     expect(findings(), "Function: environment", says="MAX_CONCURRENCY")
 
 
 def test_a_function_that_is_switched_off(deployed: Deployed) -> None:
-    """No concurrency at all is the same as no function."""
+    """A reserved concurrency of 0 is found."""
     deployed.function.more["Concurrency"] = {"ReservedConcurrentExecutions": 0}
     expect(findings(), "Function: concurrency")
 
@@ -344,7 +344,7 @@ def test_a_function_without_layers(deployed: Deployed) -> None:
 
 
 def test_a_function_that_is_being_made(deployed: Deployed) -> None:
-    """What changes at the moment is neither good nor bad."""
+    """A state that is changing at the moment is neither good nor bad."""
     deployed.configuration["State"] = "Pending"
     deployed.mapping["State"] = "Creating"
     assert of_state(findings(), "unknown") == ["Function: state", "Mapping: state"]
@@ -396,7 +396,7 @@ def test_each_secret_counts(deployed: Deployed, name: str) -> None:
 
 
 def test_a_managed_policy_counts(deployed: Deployed) -> None:
-    """What an attached policy allows is allowed."""
+    """A permission of an attached policy counts."""
     document = json.dumps(policy(deployed.statements.pop(0)))
     made = deployed.iam.create_policy(PolicyName="secrets", PolicyDocument=document)
     deployed.iam.attach_role_policy(RoleName=NAME, PolicyArn=made["Policy"]["Arn"])
@@ -553,7 +553,7 @@ def test_a_port_that_is_not_there(deployed: Deployed) -> None:
 
 
 def test_ones_own_credentials(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the function is not known, Port is asked with one's own credentials, and its state is not guessed."""
+    """If the function is not known, Port is asked with the user's credentials, and its state is not guessed."""
     deployed.aws.functions.clear()
     monkeypatch.setenv("PORT_CLIENT_ID", deployed.port.client_id)
     monkeypatch.setenv("PORT_CLIENT_SECRET", deployed.port.client_secret)
@@ -607,7 +607,7 @@ def test_an_action_whose_runs_never_end(deployed: Deployed, change: Callable[[Js
 
 @pytest.mark.parametrize("payload", [None, {}])
 def test_an_action_without_a_payload(deployed: Deployed, payload: Any) -> None:
-    """What Port publishes without a payload is not known, and that is what is said."""
+    """The message of an action without a payload is not known, and the finding says that."""
     deployed.action()["invocationMethod"]["payload"] = payload
     found = findings()
     assert found["Port: create_vm"].state == "unknown"
@@ -668,7 +668,7 @@ NOT_CONNECTED = ["Kafka: topic", "Kafka: group", "Kafka: members", "Kafka: lag"]
 
 @pytest.mark.usefixtures("impatient")
 def test_brokers_whose_names_do_not_resolve(deployed: Deployed) -> None:
-    """A name that nobody knows is named, and nothing behind it is called bad."""
+    """A name that does not resolve is named, and no later check is bad."""
     brokers(deployed, "broker.invalid:9196")
     found = findings(kafka=True)
     expect(found, "Kafka: names", says="broker.invalid")
@@ -698,7 +698,7 @@ def test_an_answer_may_have_a_long_way(deployed: Deployed, monkeypatch: pytest.M
 
 
 def test_one_broker_of_several(deployed: Deployed) -> None:
-    """Each of the brokers is tried; Kafka itself goes on with the others."""
+    """Each of the brokers is tried. Kafka itself works with the remaining ones."""
     closed = f"localhost:{free_port()}"
     brokers(deployed, *deployed.cluster.bootstrap_servers, closed)
     expect(findings(kafka=True), "Kafka: ports", says=closed)
@@ -754,7 +754,7 @@ def test_a_topic_that_is_not_there(deployed: Deployed) -> None:
 
 
 def test_a_group_in_which_the_user_may_not_read(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the brokers' access lists refuse is named; the broker here has none, so its answer is made."""
+    """A group that the brokers' access lists refuse is named. The broker here has none, so its answer is made up."""
 
     def refuse(*arguments: Any, **options: Any) -> Any:
         raise KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
@@ -770,7 +770,7 @@ def test_a_group_in_which_the_user_may_not_read(deployed: Deployed, monkeypatch:
 
 def test_a_group_in_which_nobody_reads(deployed: Deployed) -> None:
     """A mapping that says that it is enabled, and has no reader in its group, does not poll."""
-    group = f"{ORGANIZATION}.nobody"
+    group = f"{ORGANIZATION}.unread"
     deployed.mapping["SelfManagedKafkaEventSourceConfig"] = {"ConsumerGroupId": group}
     assert findings(kafka=True)["Kafka: members"].state == "bad"
 
@@ -825,7 +825,7 @@ def test_records_that_wait(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_failure_queue_with_something_in_it(deployed: Deployed) -> None:
-    """Records that were given up are counted, those too that somebody looks at right now."""
+    """Records that were given up are counted, also those that another reader holds."""
     for _ in range(2):
         deployed.sqs.send_message(QueueUrl=deployed.queue, MessageBody="{}")
     deployed.sqs.receive_message(QueueUrl=deployed.queue)
@@ -858,7 +858,7 @@ def test_errors_in_the_log(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_one_may_not_see_is_not_bad(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where AWS does not allow this person to look, nothing is called bad."""
+    """A missing permission of this user makes no check bad."""
     from botocore.client import BaseClient
     from botocore.exceptions import ClientError
 
@@ -987,7 +987,7 @@ def test_templates(payload: Any, rendered: Any) -> None:
 
 
 def test_a_template_that_cannot_be_evaluated() -> None:
-    """JQ that only Port knows, or that is none, is said to be not checkable."""
+    """JQ that only Port knows, and text that is not JQ, is not checkable."""
     for template in ("{{ nothing_of_that_name(3) }}", "{{ .a | }}", "{{ error }}"):
         with pytest.raises(NotCheckable, match="cannot be evaluated"):
             sample_message({"invocationMethod": {"payload": {"a": template}}}, ORGANIZATION)

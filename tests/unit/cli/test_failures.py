@@ -57,7 +57,7 @@ class Queue:
         )
 
     def ids(self) -> list[str]:
-        """What anybody could receive now."""
+        """The messages that any reader could receive now."""
         found: list[Any] = []
         while messages := self.client.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages"):
             found += messages
@@ -99,7 +99,7 @@ def run(*arguments: str, answer: str | None = None) -> Result:
 
 
 def batch(*, topic: str = "org_test.runs", first: int = 3, last: int = 4) -> dict[str, Any]:
-    """What Lambda puts into a queue for a batch that it gave up."""
+    """The message that Lambda puts into a queue for a batch that it gave up."""
     places = {"firstRecordOffset": str(first), "lastRecordOffset": str(last)}
     return {
         "requestContext": {"requestId": "r", "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 11},
@@ -178,7 +178,7 @@ def test_show_event_is_what_the_function_would_get(queue: Queue, deployed: FakeF
 
 
 def test_show_of_what_is_no_message(queue: Queue, deployed: FakeFunction) -> None:
-    """Of a record that is no JSON only the length is shown, for nobody knows what is in it."""
+    """Only the length of a record that is not JSON is shown, because its content is unknown."""
     id = queue.keep(b"canary, and no JSON", reason="its value is not JSON")
     result = run("show", id)
     assert result.exit_code == 0
@@ -243,7 +243,7 @@ def test_resend_removes_what_was_taken(queue: Queue, deployed: FakeFunction) -> 
 
 @pytest.mark.parametrize("how", ["raises", "names it", "is not there"])
 def test_resend_keeps_what_was_not_taken(aws: FakeLambda, queue: Queue, deployed: FakeFunction, how: str) -> None:
-    """Whatever way the function does not take a record, its message is still there, for all to receive: exit code 1."""
+    """However the function fails to take a record, its message is still visible to all: exit code 1."""
 
     def refuse(event: Any) -> tuple[Any, str]:
         if how == "raises":
@@ -325,7 +325,7 @@ def test_an_interrupt_loses_nothing(queue: Queue, deployed: FakeFunction, monkey
 
 
 def test_messages_stay_hidden_for_as_long_as_the_function_may_take(queue: Queue, deployed: FakeFunction) -> None:
-    """Nobody else can take a message while it is being sent, however long the function works on all of them."""
+    """No other reader can take a message while it is being sent, for as long as the function works on all of them."""
     deployed.configuration["Timeout"] = 840
     seconds: list[float] = []
 
@@ -474,7 +474,7 @@ def test_what_is_kept_again_is_not_called_taken(queue: Queue, runner: Callable[[
 
 
 def test_what_the_function_gives_up_stays(queue: Queue, runner: Callable[[bool], None]) -> None:
-    """Where the function has no queue to keep a record in, the message that holds it is not removed."""
+    """If the function has no queue for a record, the message that holds it is not removed."""
     runner(False)
     id = queue.keep(run_message("create_vm", run_id="r_unknown"))
 

@@ -64,7 +64,7 @@ def test_variables_are_written_and_no_secret(port: FakePort, file: Path) -> None
 
 
 def test_second_run_changes_nothing(port: FakePort, file: Path) -> None:
-    """It is safe to run again; what somebody else put into the file stays."""
+    """It is safe to run again, and other content of the file stays."""
     run(port, file)
     before = file.stat().st_ino
     assert run(port, file).stdout.startswith(f"{file}: unchanged")
@@ -106,7 +106,7 @@ def test_secret_is_made_then_left_alone_then_rotated(port: FakePort, file: Path,
 
 @pytest.mark.parametrize("value", ["not JSON", json.dumps({"username": "the-user"})])
 def test_secret_of_another_form_is_written_over(port: FakePort, file: Path, secrets: Any, value: str) -> None:
-    """Whatever the secret held, afterwards it holds what a mapping reads."""
+    """For any earlier content, the secret has the content that a mapping reads at the end."""
     secrets.create_secret(Name="kafka", SecretString=value)
     assert ": updated" in run(port, file, "--store", "kafka").stdout
     assert stored(secrets, "kafka") == {"username": "the-user", "password": PASSWORD}
@@ -129,7 +129,7 @@ def test_arn_of_a_secret_that_is_not_there(port: FakePort, file: Path, secrets: 
 
 
 def test_secret_that_is_being_deleted(port: FakePort, file: Path, secrets: Any) -> None:
-    """What AWS says of a secret that cannot be written is passed on."""
+    """AWS's reason for a secret that cannot be written is shown."""
     secrets.create_secret(Name="kafka", SecretString="x")
     secrets.delete_secret(SecretId="kafka")
     result = run(port, file, "--store", "kafka")

@@ -1,4 +1,4 @@
-"""`local`: a recorded message reaches the handlers as on Lambda, and whoever wrote them sees at once what happened."""
+"""`local` gives a recorded message to the handlers as on Lambda, and shows their author what happened."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def test_the_shipped_handler_runs_a_recorded_message() -> None:
 
 
 def test_json_has_runs_entities_and_lines(source: Source) -> None:
-    """With --json stdout is one document, whatever the handler prints."""
+    """With --json, stdout is one document, also if the handler prints."""
     source.handler(
         'print("noise")\nrun.upsert_entity("vm", identifier="a", title="A")\nreturn Success(summary="Done.")'
     )
@@ -181,7 +181,7 @@ def test_what_nobody_handles(source: Source) -> None:
 
 @pytest.mark.parametrize("other", [{"action": "resize"}, run_message("another", run_id="r_2")])
 def test_one_record_that_is_not_handled_is_one_too_many(source: Source, other: Any) -> None:
-    """Where one record of several is given up or unknown here, that is no success."""
+    """If one of several records is given up or unknown here, the command fails."""
     source.handler("return Success()")
     source.message(kafka_event(run_message("resize", run_id="r_1"), other))
     result = source.run()
@@ -190,7 +190,7 @@ def test_one_record_that_is_not_handled_is_one_too_many(source: Source, other: A
 
 
 def test_a_record_that_nobody_can_read(source: Source) -> None:
-    """What names no run is given up, as it would be on Lambda: exit code 1."""
+    """A message that names no run is given up, as on Lambda: exit code 1."""
     source.handler("return Success()")
     source.message({"action": "resize"})
     result = source.run()
@@ -222,7 +222,7 @@ def test_a_file_that_is_no_message(source: Source, content: str | None, sentence
 
 
 def test_an_entry_point_that_cannot_be_imported(source: Source) -> None:
-    """Where the handlers cannot be imported, the place in them is shown: exit code 2."""
+    """If the handlers cannot be imported, the place in them is shown: exit code 2."""
     (source.folder / "lambda_function.py").write_text("import json\n\nundefined_name\n")
     result = source.run()
     assert result.exit_code == 2
@@ -236,7 +236,7 @@ def test_an_entry_point_that_cannot_be_imported(source: Source) -> None:
 
 
 def test_nothing_is_left_behind(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Afterwards environment, modules and import path of the process are as they were."""
+    """Environment, modules and import path of the process are restored."""
     monkeypatch.setenv("FAILURE_QUEUE_URL", "https://sqs.example.com/queue")
     monkeypatch.setitem(sys.modules, "lambda_function", ModuleType("lambda_function"))
     source.handler("return Success()")
@@ -257,7 +257,7 @@ def test_no_queue_in_aws_is_touched(source: Source) -> None:
 
 
 def test_without_the_fake_port(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where sandbox is missing, it is named, and how to do without it: exit code 2."""
+    """If sandbox/ is missing, the error names it and the alternative: exit code 2."""
     source.handler("return Success()")
     monkeypatch.setitem(sys.modules, "port_runner_sandbox.fake_port", None)
     result = source.run()
@@ -335,7 +335,7 @@ def terminal(source: Source) -> Iterator[Callable[..., Terminal]]:
 
 
 def test_a_breakpoint_in_a_handler(source: Source, terminal: Callable[..., Terminal]) -> None:
-    """breakpoint() opens the debugger on the terminal, for as long as its user likes, and the run goes on after it."""
+    """breakpoint() opens the debugger on the terminal for any length of time, and then the run continues."""
     source.handler("breakpoint()\nreturn Success()")
     screen = terminal()
     screen.until("(Pdb) ")
@@ -360,7 +360,7 @@ def test_the_debugger_where_a_handler_failed(source: Source, terminal: Callable[
 
 
 def test_watch_runs_again_on_save(source: Source, terminal: Callable[..., Terminal]) -> None:
-    """Whatever is saved, a handler, a module beside it or the message, is seen; a mistake in it is waited out."""
+    """A saved handler, module or message is noticed, and a mistake in it is waited out."""
     (source.folder / "rooms.py").write_text('NAME = "first room"\n')
     source.handler("import rooms\nreturn Success(summary=rooms.NAME)")
     screen = terminal("--watch")
@@ -397,7 +397,7 @@ def test_watch_runs_again_on_save(source: Source, terminal: Callable[..., Termin
 
 
 def test_an_interrupt_ends_a_handler_that_does_not_end(source: Source, terminal: Callable[..., Terminal]) -> None:
-    """Ctrl-C ends the command, whatever a handler is doing."""
+    """Ctrl-C ends the command while a handler is working."""
     source.handler('print("it works")\nwhile True: time.sleep(0.05)')
     screen = terminal()
     screen.until("it works")
@@ -418,7 +418,7 @@ def test_a_save_right_after_a_run_is_not_mistaken_for_the_old_file(
 
 
 def test_watch_sees_a_save_while_the_handler_works(source: Source, terminal: Callable[..., Terminal]) -> None:
-    """What is saved before a run has ended starts the next one."""
+    """A file that is saved before a run has ended starts the next run."""
     source.handler('print("it works")\ntime.sleep(1)\nreturn Success(summary="the old one")')
     screen = terminal("--watch")
     screen.until("it works")

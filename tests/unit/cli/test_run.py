@@ -24,7 +24,7 @@ type Json = dict[str, Any]
 
 
 class Function:
-    """What reports a run to Port: it does `steps` in a thread of its own, once the run was published."""
+    """A function that reports a run to Port: it does `steps` in its own thread, after the run was published."""
 
     def __init__(self, port: FakePort) -> None:
         self.port = port
@@ -142,7 +142,7 @@ def test_failure_is_code_1(port: FakePort, function: Function) -> None:
 
 
 def test_outcome_is_read_by_programs(port: FakePort, function: Function) -> None:
-    """With --json, stdout is one document at the end, and what goes on is on stderr."""
+    """With --json, stdout is one document at the end, and progress is on stderr."""
 
     def steps(run_id: str) -> None:
         function.log(run_id, "A line")
@@ -168,7 +168,7 @@ def test_outcome_is_read_by_programs(port: FakePort, function: Function) -> None
 
 
 def test_run_that_does_not_end_in_time_is_code_3(port: FakePort, function: Function) -> None:
-    """When the time is up the run goes on, which is said with what to do; code 3."""
+    """A run that outlasts the time continues, and the command says so with what to do; code 3."""
     result = command("run", "create_vm", *INPUTS, "--timeout", "0.1", port=port)
     assert result.exit_code == 3
     [run_id] = port.runs
@@ -269,7 +269,7 @@ def test_text_from_a_run_cannot_steer_the_terminal(port: FakePort, function: Fun
 
 
 def test_interrupt_stops_following_and_not_the_run(port: FakePort) -> None:
-    """Ctrl-C ends the command, which says that the run goes on; code 130."""
+    """Ctrl-C ends the command, which says that the run continues; code 130."""
     environment = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",
@@ -335,7 +335,7 @@ def test_values_become_what_the_action_declares(port: FakePort, kind: str, text:
     ],
 )
 def test_value_of_another_type_is_named(port: FakePort, kind: str, text: str) -> None:
-    """What is no such value is named with what it looks like, and nothing is started: code 2."""
+    """A value of a wrong type is named with an example of a right one, and nothing is started: code 2."""
     define(port, {"x": {"type": kind}})
     result = command("run", "create_vm", "--input", f"x={text}", port=port)
     assert result.exit_code == 2
@@ -438,7 +438,7 @@ def test_secret_comes_from_environment_prompt_or_file(port: FakePort, tmp_path: 
 
 
 def test_secret_object_is_read_as_json(port: FakePort) -> None:
-    """A secret of the type object is JSON; where it is none, it is not repeated."""
+    """A secret of the type object is JSON. A text that is not JSON is not repeated."""
     define(port, {"login": {"type": "object", "encryption": "aes256-gcm"}})
     arguments = ("run", "create_vm", "--secret-env", "login=LOGIN", "--no-follow")
     assert command(*arguments, port=port, LOGIN='{"user": "a"}').exit_code == 0
@@ -458,7 +458,7 @@ def test_variable_that_is_not_set(port: FakePort) -> None:
 
 
 def test_secret_that_port_refuses_is_not_repeated(port: FakePort) -> None:
-    """What Port says about a value that does not fit is shown without the value."""
+    """Port's words about a value that does not fit are shown without the value."""
     with_secret(port, pattern="^[0-9]+$")
     result = command("run", "create_vm", "--secret-env", "password=THE_PASSWORD", port=port, THE_PASSWORD=SECRET)
     assert result.exit_code == 1
@@ -468,7 +468,7 @@ def test_secret_that_port_refuses_is_not_repeated(port: FakePort) -> None:
 
 
 def test_input_for_a_key_of_the_customer_is_for_ports_form(port: FakePort) -> None:
-    """What the browser is to encrypt must not reach Port as plain text."""
+    """An input that the browser encrypts must not reach Port as plain text."""
     define(port, {"key": {"type": "string", "encryption": {"algorithm": "client-side", "key": "PEM"}}})
     result = command("run", "create_vm", "--secret-env", "key=THE_KEY", port=port, THE_KEY=SECRET)
     assert result.exit_code == 2
@@ -510,7 +510,7 @@ def test_entity_of_a_day_2_action(port: FakePort, function: Function) -> None:
 
 
 def test_refusal_of_port_is_a_sentence(port: FakePort) -> None:
-    """What Port refuses is said with its own words; nothing is followed: code 1."""
+    """Port's refusal is shown in Port's own words, and nothing is followed: code 1."""
     result = command("run", "create_vm", *INPUTS[:-1], "region=moon", port=port)
     assert result.exit_code == 1
     assert "refused to run create_vm (422 user_inputs_schema_invalid" in result.stderr

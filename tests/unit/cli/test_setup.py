@@ -60,7 +60,7 @@ def test_shipped_definitions_are_created_blueprint_first(port: FakePort) -> None
 
 
 def test_second_run_changes_nothing(port: FakePort) -> None:
-    """What Port adds to a definition is no difference: the second run says unchanged and writes nothing."""
+    """Port's additions to a definition are not a difference: the second run says unchanged and writes nothing."""
     run(port)
     before = len(writes(port))
     result = run(port)
@@ -186,7 +186,7 @@ def test_wrong_credentials_are_explained_and_not_shown(port: FakePort) -> None:
     ],
 )
 def test_refusals_and_failures_are_sentences(port: FakePort, fault: dict[str, Any], sentence: str) -> None:
-    """Whatever Port answers, there is a sentence that names what it was about, and exit code 1."""
+    """For any answer of Port, a sentence names the subject, and the exit code is 1."""
     port.fail("/v1/blueprints", **fault)
     result = run(port)
     assert result.exit_code == 1
@@ -301,7 +301,7 @@ def test_only_one_source_of_credentials_is_named(port: FakePort) -> None:
 
 
 def test_token_that_ends_is_renewed(port: FakePort) -> None:
-    """A token that Port no longer takes is asked for again, once, and the command goes on."""
+    """A token that Port no longer accepts is renewed once, and the command continues."""
     port.fail("/v1/blueprints/vm", status=401)
     result = run(port)
     assert result.exit_code == 0, result.output

@@ -56,7 +56,7 @@ def run(*arguments: str) -> Result:
 
 
 def test_the_lines_of_one_run_and_no_other(log: Log) -> None:
-    """Lines of other runs, metrics, and what other invocations were told are left out, whatever the pattern lets by."""
+    """Lines of other runs, metrics and other invocations are left out, even if the pattern passes them."""
     log.write(
         "START RequestId: q1 Version: $LATEST",
         line("run.started", handler="handlers.vm.create_vm"),
@@ -80,7 +80,7 @@ def test_the_lines_of_one_run_and_no_other(log: Log) -> None:
 
 
 def test_all_streams_in_the_order_of_time(log: Log) -> None:
-    """A run that came twice, to two processes, is shown as it went on, each invocation under its heading."""
+    """A run that was delivered to two processes is shown in order, each invocation under its heading."""
     log.write(line("run.started"), ago=60, stream="first")
     log.write("q1 Task timed out after 10.00 seconds", ago=50, stream="first")
     log.write(line("run.interrupted", request="q2", level="WARNING"), ago=40, stream="second")
@@ -127,7 +127,7 @@ def test_json_is_one_document(log: Log) -> None:
 
 
 def test_since_bounds_the_search(log: Log) -> None:
-    """What lies further back than --since is not looked for."""
+    """Lines older than --since are not searched."""
     log.write(line("run.started"), ago=7200)
     assert run("r_1", "--since", "3h").exit_code == 0
     assert run("r_1").exit_code == 0
@@ -139,7 +139,7 @@ def test_since_bounds_the_search(log: Log) -> None:
 
 @pytest.mark.parametrize("since", ["1", "h", "1w", "-1h", "1.5h", ""])
 def test_lengths_of_time_are_checked(log: Log, since: str) -> None:
-    """What is no length of time is a mistake in usage."""
+    """A text that is not a duration is a usage error."""
     assert run("r_1", "--since", since).exit_code == 2
 
 
@@ -204,7 +204,7 @@ def test_interrupted_while_it_follows(log: Log, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_emulator_that_ignores_the_pattern(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where all lines come back whatever was asked for, only those of the run are shown."""
+    """If the log returns all lines for every pattern, only those of the run are shown."""
     log.write(
         "START RequestId: q1",
         line("run.started"),

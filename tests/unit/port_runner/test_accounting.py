@@ -1,4 +1,4 @@
-"""Whatever arrives, each record is accounted for exactly once, and the function raises only what it says it raises."""
+"""Each record is accounted for exactly once, and the function raises only its documented errors."""
 
 import base64
 import json
@@ -25,14 +25,14 @@ RUN_IDS = st.sampled_from([f"r_{number}" for number in range(4)] + ["r_unknown",
 
 @st.composite
 def messages(draw: st.DrawFn) -> bytes:
-    """What may stand in a record's value: often a run of ours, or one that is bent, sometimes anything."""
+    """Draw a record's value: often a run of ours, or a bent one, sometimes any JSON."""
     kind = draw(st.sampled_from(["run", "bent", "json", "bytes"]))
     if kind == "bytes":
         return draw(st.binary(max_size=60))
     if kind == "json":
         return json.dumps(draw(JSON)).encode()
     message = run_message(
-        draw(st.sampled_from(["fine", "fails", "breaks", "odd", "nobody"])),
+        draw(st.sampled_from(["fine", "fails", "breaks", "odd", "unhandled"])),
         draw(st.dictionaries(st.text(max_size=8), JSON, max_size=3)),
         run_id=draw(RUN_IDS),
         blueprint=draw(st.none() | st.just("vm")),
@@ -114,7 +114,7 @@ def runner(port: FakePort, monkeypatch: pytest.MonkeyPatch) -> Runner:
 def test_each_record_is_accounted_for_once(
     runner: Runner, port: FakePort, capsys: pytest.CaptureFixture[str], contents: list[Any], unavailable: bool
 ) -> None:
-    """A record is reported, skipped, left as it is, given up or named to come again: one of these, and once."""
+    """A record is reported, skipped, left alone, given up or named for redelivery: exactly one of these."""
     for number in range(4):
         port.runs.pop(f"r_{number}", None)
         port.add_run(f"r_{number}", "fine")

@@ -33,7 +33,7 @@ BREAKS = {
 
 
 class Silence(Fault):
-    """What comes of a process that is killed at the request that *death* meets: nothing arrives after it."""
+    """The requests of a process that is killed at the request that *death* meets: nothing arrives after it."""
 
     death: Fault
 
@@ -57,10 +57,10 @@ def mend(function: Function) -> None:
 
 
 def expected(step: str, how: str, idempotent: bool) -> tuple[str, int]:
-    """How the run ends, and how often its handler starts.
+    """Return how the run ends, and how often its handler starts.
 
-    A process that is killed right behind the mark leaves what one leaves that was killed in its handler's first
-    instruction: nobody can tell them apart, so the run counts as started, and is not started again unasked.
+    A process that is killed right after the mark leaves the same traces as one that is killed in its handler's first
+    instruction. So the run counts as started, and is not started again unless it is idempotent.
     """
     killed, until_the_end = how.startswith("process killed"), how.endswith("until the invocation ends")
     if killed and step in ("entity", "log", "end") and not (step == "end" and how.endswith("after")):
@@ -91,7 +91,7 @@ def test_broken_request(function: Function, step: str, how: str, idempotent: boo
     if step != "end":
         break_request(function, step, how)
     consumed = False
-    # What goes on until the invocation ends should not take long; all else has time, however busy the machine is.
+    # Retries that last until the invocation's end should be short. Everything else has time, also on a busy machine.
     short = 2.0 if step in ("entity", "log", "end") else 1.0
     for seconds in (20.0 if how.endswith("once") else short, 20.0, 20.0):
         try:

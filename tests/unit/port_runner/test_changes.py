@@ -19,7 +19,7 @@ def entity(**properties: Any) -> dict[str, Any]:
 
 
 def change(
-    action: str = "UPDATE", before: Any = None, after: Any = None, *, by: str = "somebody", **more: Any
+    action: str = "UPDATE", before: Any = None, after: Any = None, *, by: str = "developer", **more: Any
 ) -> dict[str, Any]:
     """A message of the change log, as Port publishes it."""
     return {
@@ -174,7 +174,7 @@ def test_shipped_listener_grows_storage_that_runs_low(
 
 
 def test_listener_is_tested_by_calling_it() -> None:
-    """A recorded change holds what its listener wrote, with no Port at all."""
+    """A recorded change keeps the entities that its listener saved, without any Port."""
     after = entity(free_storage=4, storage_size=50)
     change = make_change("UPDATE", "vm", before=entity(free_storage=9, storage_size=50), after=after)
 
@@ -185,7 +185,7 @@ def test_listener_is_tested_by_calling_it() -> None:
 
 @pytest.mark.parametrize("fault", ["raises", "hangs"])
 def test_failing_listener_is_kept_and_consumed(function: Function, deliver: Callable[..., Any], fault: str) -> None:
-    """What a listener cannot do is given up for a person to see, without holding up the changes behind it."""
+    """A failed listener's record is kept for a person, and does not hold up later changes."""
     seen: list[str] = []
 
     @function.router.change("vm")

@@ -109,7 +109,7 @@ def test_an_outcome_that_was_not_reported_is_kept_with_its_record(queue: Queue) 
 
 @pytest.mark.parametrize("text", ["x", "ž", "\U0001f512"])
 def test_a_record_too_large_for_sqs_is_kept_by_its_place(queue: Queue, text: str) -> None:
-    """What SQS would refuse is left out: topic, partition and offset still lead to it."""
+    """A content that SQS would refuse is left out: topic, partition and offset still lead to it."""
     failures_of(queue.url).keep(make_record({"text": text * LARGEST_MESSAGE}), "not ours to read", outcome={"a": 1})
 
     (body,) = queue.bodies
@@ -118,7 +118,7 @@ def test_a_record_too_large_for_sqs_is_kept_by_its_place(queue: Queue, text: str
 
 
 def test_an_outcome_too_large_for_sqs_is_left_out_last(queue: Queue) -> None:
-    """A summary beyond what SQS takes must not make a record that nobody can keep."""
+    """A summary that is too large for SQS does not prevent keeping its record."""
     failures_of(queue.url).keep(make_record({}), "given up", outcome={"summary": "x" * LARGEST_MESSAGE})
 
     (body,) = queue.bodies
@@ -146,8 +146,8 @@ def test_without_a_queue_the_log_says_what_is_lost(output: Output) -> None:
 
 
 def test_a_queue_that_does_not_take_it_raises(queue: Queue, output: Output) -> None:
-    """A record that could not be kept must come again, and neither log nor metric says that it was kept."""
-    failures = failures_of(queue.url + "-of-somebody-else")
+    """A record that could not be kept is redelivered, and neither log nor metric says that it was kept."""
+    failures = failures_of(queue.url + "-of-another-account")
 
     with pytest.raises(ClientError):
         failures.keep(make_record({}), "its value is not JSON")

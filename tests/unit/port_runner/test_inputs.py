@@ -281,7 +281,7 @@ def test_all_misfits_are_said_at_once() -> None:
 
 
 def test_misfits_within_are_said_with_their_place() -> None:
-    """What does not fit inside lists and objects is named by the way that leads to it."""
+    """A misfit inside lists and objects is named by its path."""
 
     @dataclass
     class Inputs:
@@ -308,7 +308,7 @@ def test_misfits_in_a_free_object_do_not_repeat_its_keys() -> None:
 
 
 def test_required_inputs_that_are_left_out_are_missing() -> None:
-    """A field without a default that takes no None says that the input is missing, of whatever type it is."""
+    """A field without a default that does not accept None reports that the input is missing, for every type."""
     for hint in (str, int, Size, Disk, list[int], dict, Literal["a"]):
         assert sentence_for(of_type(hint), {}) == "The inputs do not fit: x is missing."
 
@@ -373,7 +373,7 @@ def test_any_inputs_are_a_mapping_that_says_what_is_missing() -> None:
 
 
 def test_any_inputs_print_no_values() -> None:
-    """Whatever prints the inputs prints their names alone, and they cannot be changed."""
+    """The printed form of inputs has only their names, and inputs cannot be changed."""
     values = {"token": "s3cret"}
     inputs = AnyInputs(values)
     values["token"] = "changed"
@@ -383,7 +383,7 @@ def test_any_inputs_print_no_values() -> None:
     assert not hasattr(inputs, "__setitem__")
 
 
-# Any JSON at all
+# Any JSON
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -393,7 +393,7 @@ JSON = st.recursive(
 
 
 def has_type(value: Any, hint: Any) -> bool:
-    """Whether *value* is what the annotation of one of Everything's fields promises."""
+    """Return whether *value* has the type that the annotation of one of Everything's fields promises."""
     checks: dict[Any, Any] = {
         dict[str, Any]: lambda: isinstance(value, dict),
         dict[str, str]: lambda: isinstance(value, dict) and all(isinstance(each, str) for each in value.values()),
@@ -419,7 +419,7 @@ def has_type(value: Any, hint: Any) -> bool:
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*EVERYTHING, "defaulted", "made"]), JSON), st.booleans())
 def test_any_json_fits_or_is_an_input_error(changes: dict[str, Any], complete: bool) -> None:
-    """Whatever a message holds, every field has the type it promises, or an InputError names an input."""
+    """For any message, every field has its declared type, or an InputError names an input."""
     try:
         inputs = make_reader(Everything)({**(EVERYTHING if complete else {}), **changes})
     except InputError as error:

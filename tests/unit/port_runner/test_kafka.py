@@ -1,4 +1,4 @@
-"""Lambda's Kafka event becomes records, whatever of it is missing, and nothing of a record's value reaches an error."""
+"""Lambda's Kafka event becomes records, even with missing parts, and no error contains a record's value."""
 
 import base64
 import copy
@@ -99,7 +99,7 @@ def test_msk_events_are_read_alike() -> None:
 
 @pytest.mark.parametrize("missing", ["key", "headers", "timestamp", "timestampType", "value"])
 def test_a_record_needs_its_place_alone(missing: str) -> None:
-    """What an unkeyed record, a tombstone or an older poller leaves out does not cost the event."""
+    """Fields that an unkeyed record, a tombstone or an older poller leaves out do not fail the event."""
     content = as_delivered()
     del content[missing]
 
@@ -146,7 +146,7 @@ def test_what_is_no_utf8_is_said_without_its_content(value: bytes) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_every_value_is_read_as_it_was_written(value: bytes) -> None:
-    """Whatever bytes stand in a record, its text is theirs or a MessageError says why there is none."""
+    """For any bytes in a record, its text is theirs, or a MessageError says why there is no text."""
     try:
         text = one_record(as_delivered(value)).text()
     except MessageError:

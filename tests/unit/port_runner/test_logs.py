@@ -18,7 +18,7 @@ from port_runner.logs import log
 
 
 class Output(io.StringIO):
-    """What was written, as the objects that a log reader makes of it."""
+    """The written lines, as the objects that a log reader makes of them."""
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def _no_json(constant: str) -> None:
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """Afterwards logging is what it was."""
+    """Restore logging after the test."""
     logger = logging.getLogger("port_runner")
     before = (logger.handlers[:], logger.propagate, logger.level)
     yield
@@ -46,7 +46,7 @@ def as_before() -> Iterator[None]:
 
 @pytest.fixture
 def output() -> Output:
-    """Where the library's lines go, from DEBUG on."""
+    """The stream of the library's lines, from DEBUG on."""
     output = Output()
     logs.configure("DEBUG", output)
     return output
@@ -110,7 +110,7 @@ def test_standard_output_is_the_default(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_the_root_logger_is_left_alone(output: Output) -> None:
-    """What other libraries log is the user's choice, and our lines do not come a second time through the root."""
+    """The lines of other libraries are left alone, and our lines do not appear twice through the root logger."""
     root = logging.getLogger()
     before = (root.level, list(root.handlers), root.disabled)
     heard: list[logging.LogRecord] = []
@@ -202,7 +202,7 @@ def test_a_secret_within_a_secret_leaves_no_rest(output: Output) -> None:
 
 
 def test_short_texts_are_not_masked(output: Output) -> None:
-    """What has less than four characters would mask ordinary text."""
+    """A secret of less than four characters is not masked, because it would mask ordinary text."""
     for secret in ("", "a", "run"):
         logs.mask(secret)
 
@@ -212,7 +212,7 @@ def test_short_texts_are_not_masked(output: Output) -> None:
 
 
 def test_a_secret_that_is_a_common_word_hides_no_line(output: Output) -> None:
-    """The words by which lines are found and filtered stay, whatever somebody took for a password."""
+    """The words by which lines are found and filtered are never masked, even if one is a password."""
     for secret in ("before", "ERROR", "2026"):
         logs.mask(secret)
 
@@ -297,7 +297,7 @@ def hidden() -> None:
 
 @pytest.mark.parametrize(("function", "cause"), [(chained, "ValueError"), (in_handling, "ValueError"), (hidden, None)])
 def test_causes_are_told_without_their_text(output: Output, function: Callable[[], None], cause: str | None) -> None:
-    """What led to an exception is told by type and frames as well, unless `from None` hid it."""
+    """The cause of an exception is logged by type and frames too, unless `from None` hid it."""
     log.critical("run.failed", error=raised(function))
 
     error = output.line["error"]
@@ -419,7 +419,7 @@ ODD = st.floats() | st.text() | st.binary(max_size=4) | st.dates() | st.frozense
 @settings(deadline=None, max_examples=40)
 @given(st.dictionaries(st.text(), ODD | st.lists(ODD, max_size=2) | st.dictionaries(ODD, ODD, max_size=2), max_size=3))
 def test_any_fields_make_one_line(fields: dict[str, Any]) -> None:
-    """Whatever is logged, a line is one line and one JSON object."""
+    """Every value is logged as one line and one JSON object."""
     record = logging.makeLogRecord({"msg": "event", "fields": fields})
 
     text = logs.JsonFormatter().format(record)

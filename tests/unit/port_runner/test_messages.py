@@ -1,4 +1,4 @@
-"""A record's JSON becomes an invocation, or the reason why it is somebody else's, or a MessageError; nothing else."""
+"""A record's JSON becomes a run request, a reason to leave it to others, or a MessageError."""
 
 import json
 import traceback
@@ -102,7 +102,7 @@ def test_a_run_id_is_enough(message: Any) -> None:
 
 
 def test_action_as_an_object() -> None:
-    """A payload that carries the action whole, beside its inputs and its entity, is understood."""
+    """A payload with the complete action, inputs and entity is understood."""
     invocation = invocation_of(
         {
             "context": {"runId": "r_1", "blueprintIdentifier": "service", "by": {"email": "a@example.com"}},
@@ -180,7 +180,7 @@ def test_what_somebody_else_takes_is_not_ours(message: Any, reason: str) -> None
 
 @pytest.mark.parametrize("method", [{"type": "KAFKA"}, {"type": "KAFKA", "agent": False}, {"agent": None}, {}])
 def test_kafka_invocations_are_ours(method: Any) -> None:
-    """Only what plainly names somebody else is left to them."""
+    """Only a message that clearly names another consumer is left to it."""
     assert invocation_of(with_method(**method)).action == "create_vm"
 
 
@@ -201,7 +201,7 @@ def test_the_run_of_a_workflows_node_is_told_apart(message: Any) -> None:
     assert not invocation_of({"runId": "r_1"}).is_workflow_node
 
 
-# What nobody can read
+# Unreadable records
 
 
 @pytest.mark.parametrize(
@@ -257,14 +257,14 @@ def test_what_is_no_json_is_said_without_its_content(value: bytes) -> None:
     ids=repr,
 )
 def test_a_message_without_a_run_cannot_be_told_to_port(message: Any) -> None:
-    """No run id, or one that is none of Port's and would lead to another path of its API, is a MessageError."""
+    """A missing run id, or one that would lead to another path of Port's API, is a MessageError."""
     with pytest.raises(MessageError) as caught:
         read(json.dumps(message).encode())
 
     assert caught.value.reason == "it names no run"
 
 
-# Whatever else an author wrote
+# Payloads of other forms
 
 
 def test_paths_are_the_users_to_choose() -> None:
@@ -328,7 +328,7 @@ def test_repr_holds_nothing_of_what_was_sent() -> None:
 @settings(deadline=None)
 @given(JSON)
 def test_any_json_is_read_or_refused(message: Any) -> None:
-    """Any JSON is an invocation, somebody else's, or a MessageError, whose words are always the same few."""
+    """Any JSON is a run request, for others, or a MessageError with one of a few fixed texts."""
     try:
         reading = read(json.dumps(message).encode())
     except MessageError as error:
@@ -350,7 +350,7 @@ def test_any_json_is_read_or_refused(message: Any) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_any_bytes_are_read_or_refused(value: bytes) -> None:
-    """What is no JSON at all is a MessageError, and never another exception."""
+    """A text that is not JSON is a MessageError, and never another exception."""
     try:
         read(value)
     except MessageError as error:

@@ -12,7 +12,7 @@ from tests.support.function_under_test import Function
 
 
 def test_runs_are_counted_by_action_and_outcome(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run counts once as started and once as ended, by function and by action, whatever LOG_LEVEL is."""
+    """Each run counts once as started and once as ended, by function and by action, at every LOG_LEVEL."""
     monkeypatch.setenv("LOG_LEVEL", "CRITICAL")
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "my-runner")
 

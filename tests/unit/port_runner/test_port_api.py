@@ -123,7 +123,7 @@ def test_no_entities_are_no_request(port: FakePort, client: PortClient) -> None:
 
 @pytest.mark.parametrize("identifier", ODD_IDENTIFIERS)
 def test_identifiers_are_encoded_whole(port: FakePort, client: PortClient, identifier: str) -> None:
-    """Whatever an identifier holds, it is one segment of the path."""
+    """Every identifier is one segment of the path."""
     client.get_entity("vm", identifier, until=soon())
 
     path = port.requests[-1].path

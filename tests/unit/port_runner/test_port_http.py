@@ -53,7 +53,7 @@ def client(port: FakePort) -> PortClient:
 
 
 class Clock:
-    """Stands for the client's `time`: nobody waits, what would have been waited is kept."""
+    """Stands in for the client's `time`. It does not wait, and keeps the waiting times."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -82,7 +82,7 @@ def token_calls(port: FakePort) -> list[Received]:
 
 
 def at_once(function: Callable[[], Any], times: int = 8) -> list[Any]:
-    """What *function* returns in as many threads that start together."""
+    """Return the results of *function* in as many threads that start together."""
     together = threading.Barrier(times)
 
     def call() -> Any:
@@ -110,7 +110,7 @@ def test_one_token_serves_all_calls(port: FakePort, client: PortClient) -> None:
 
 
 def test_many_threads_ask_for_one_token(port: FakePort, client: PortClient) -> None:
-    """Whoever comes first asks, the others wait for what it got."""
+    """The first thread asks for a token, and the others wait for that token."""
     port.fail(TOKEN_PATH, delay=0.1)
 
     at_once(lambda: client.get_run("r_1", until=soon()))
@@ -175,7 +175,7 @@ def test_threads_with_a_revoked_token_renew_it_once(port: FakePort, client: Port
 
 
 def test_401_again_is_an_error(port: FakePort, client: PortClient) -> None:
-    """Where a new token does not help, nothing does: one retry, no more."""
+    """If a new token does not help, there is no further retry."""
     port.fail(RUN_PATH, status=401, times=None)
 
     with pytest.raises(PortAuthenticationError) as caught:
@@ -330,7 +330,7 @@ def test_both_readings_of_a_wait(port: FakePort, client: PortClient, clock: Cloc
 def test_what_says_nothing_of_waiting_is_passed_over(
     port: FakePort, client: PortClient, clock: Clock, status: int, headers: dict[str, str]
 ) -> None:
-    """A limit's reset beside another failure, a moment that is past, a date: the pause is our own."""
+    """A rate limit's reset with another failure, a past moment or a date does not set the pause."""
     port.fail(RUN_PATH, status=status, headers=headers)
 
     client.get_run("r_1", until=clock.monotonic() + 60)
@@ -349,7 +349,7 @@ def test_a_port_that_says_not_to_wait_is_not_rushed(port: FakePort, client: Port
 
 
 def test_a_wait_beyond_the_time_is_not_begun(port: FakePort, client: PortClient, clock: Clock) -> None:
-    """Where Port asks for more patience than there is time, the error comes at once, for Lambda to try again."""
+    """If Port asks for a longer wait than there is time, the error is raised at once, so that Lambda retries."""
     port.fail(RUN_PATH, status=429, headers={"Retry-After": "61"})
 
     with pytest.raises(PortUnavailableError) as caught:
@@ -448,7 +448,7 @@ def test_error_bodies_of_any_kind(port: FakePort, client: PortClient, body: Any)
     ],
 )
 def test_kinds_of_errors(port: FakePort, client: PortClient, status: int, code: str | None, kind: type) -> None:
-    """What the credentials do not allow, what passes, and what Port refuses for its content are told apart."""
+    """Missing permissions, temporary failures and refusals of content are different errors."""
     port.fail(RUN_PATH, status=status, body={"ok": False, "error": code}, headers={"Retry-After": "60"})
 
     with pytest.raises(PortApiError) as caught:
@@ -482,7 +482,7 @@ def test_the_detail_of_an_error_is_for_its_operator_alone(port: FakePort, client
 
 @pytest.mark.parametrize("body", [{"ok": True}, {"ok": True, "run": None}])
 def test_a_success_without_a_run_is_an_empty_run(port: FakePort, client: PortClient, body: Any) -> None:
-    """What Port leaves out of an answer costs no call."""
+    """A field that Port leaves out of an answer costs no further request."""
     port.fail(RUN_PATH, status=200, body=body)
 
     assert client.get_run("r_1", until=soon()) == {}
@@ -592,9 +592,9 @@ def test_a_connection_that_was_closed_meanwhile_is_survived() -> None:
 def test_a_netrc_does_not_replace_the_token(
     port: FakePort, client: PortClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a .netrc says of the host is for other programs."""
+    """A .netrc entry for the host is not used."""
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password else\ndefault login somebody password else\n")
+    netrc.write_text("machine 127.0.0.1 login user password else\ndefault login user password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
 

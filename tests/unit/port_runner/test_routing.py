@@ -30,7 +30,7 @@ def register(router: ActionRouter, handler: Any, action: str = "create_vm", **op
 
 
 def taker(router: ActionRouter, action: str, *, operation: str | None = None, blueprint: str | None = None) -> Any:
-    """The handler that takes such a run, ``None`` where there is none."""
+    """Return the handler that takes such a run, or ``None``."""
     route = route_for(router.routes, action, operation, blueprint)
     return None if route is None else route.handler
 
@@ -56,7 +56,7 @@ def test_a_handler_may_take_several_actions() -> None:
 
 
 def test_only_the_named_action_is_taken() -> None:
-    """An action that nobody named is nobody's, though its name begins or ends like another's."""
+    """An action without a handler has none, even if its name begins or ends like another's."""
     router = ActionRouter()
     router.action("create_vm")(create_vm)
 
@@ -71,7 +71,7 @@ def test_only_the_named_action_is_taken() -> None:
     "options", [{}, {"operation": "CREATE"}, {"blueprint": "vm"}, {"operation": "X", "blueprint": "vm"}]
 )
 def test_two_handlers_for_the_same_runs_clash(options: Any) -> None:
-    """The error names the action and both functions, so that nobody has to look for them."""
+    """The error names the action and both functions."""
     router = ActionRouter()
     register(router, create_vm, **options)
 
@@ -114,7 +114,7 @@ def test_identifier_must_be_a_text(identifier: Any) -> None:
 
 @pytest.mark.parametrize("handler", [None, "create_vm", Success()])
 def test_handler_must_be_callable(handler: Any) -> None:
-    """What cannot be called cannot be registered, and the error names its action."""
+    """An object that cannot be called cannot be registered, and the error names its action."""
     router = ActionRouter()
 
     with pytest.raises(RegistrationError, match=r"the handler of create_vm is .*, which cannot be called"):
@@ -165,7 +165,7 @@ def test_blueprints_prefix_is_optional_both_ways(
 
 
 def test_the_very_name_wins_over_the_prefixed() -> None:
-    """Where both names are registered, each run goes to the handler of its own name, in either order."""
+    """If both names are registered, each run goes to the handler of its own name, in either order."""
     for order in (("create_vm", "vm_create_vm"), ("vm_create_vm", "create_vm")):
         router = ActionRouter()
         handlers = {name: router.action(name)(functools.partial(create_vm)) for name in order}
@@ -186,7 +186,7 @@ def test_operation_and_blueprint_bind_a_handler() -> None:
 
 @pytest.mark.parametrize("order", [*itertools.permutations(["any", "DELETE", "DELETE of vm"])], ids=",".join)
 def test_the_strictest_handler_takes_the_run(order: tuple[str, ...]) -> None:
-    """Of several that fit, the one that asks for most takes the run, whatever the order they are registered in."""
+    """Of several handlers that fit, the most specific one takes the run, in any order of registration."""
     asking: dict[str, dict[str, str]] = {
         "any": {},
         "DELETE": {"operation": "DELETE"},

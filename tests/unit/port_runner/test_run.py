@@ -1,4 +1,4 @@
-"""What a handler does with its run reaches Port, and what Port refused does not come back."""
+"""A handler's calls about its run reach Port, and a refused link is not sent again."""
 
 from typing import Any
 

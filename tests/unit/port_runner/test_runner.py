@@ -1,4 +1,4 @@
-"""What becomes of a record: every row of the table in the README, against a fake Port."""
+"""Every row of the README's table about records, against a fake Port."""
 
 import json
 import os
@@ -33,7 +33,7 @@ HOURS = 3600 * 1000
 
 @pytest.fixture
 def failure_queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """What the failure queue keeps, as a function that reads it."""
+    """The messages of the failure queue, as its consumer reads them."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
@@ -121,7 +121,7 @@ def test_one_run_takes_these_requests_in_this_order(function: Function) -> None:
 def test_unreadable_record_is_kept_and_consumed(
     function: Function, failure_queue: Any, value: Any, reason: str
 ) -> None:
-    """What names no run cannot be told to Port: it is consumed, kept whole, and an ERROR says where it was."""
+    """A record without a run id cannot be reported: it is consumed, kept completely, and an ERROR tells its place."""
     event = kafka_event(value, offset=7)
 
     assert function.handle(event) is None
@@ -137,8 +137,8 @@ def test_unreadable_record_is_kept_and_consumed(
 
 
 def test_failing_failure_queue_raises(function: Function, failure_queue: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that the queue does not take comes again: nothing is lost silently."""
-    monkeypatch.setenv("FAILURE_QUEUE_URL", os.environ["FAILURE_QUEUE_URL"] + "-of-somebody-else")
+    """A record that the queue does not accept is redelivered: nothing is lost silently."""
+    monkeypatch.setenv("FAILURE_QUEUE_URL", os.environ["FAILURE_QUEUE_URL"] + "-of-another-account")
 
     with pytest.raises(RecordsNotConsumed):
         function.handle(kafka_event(None))
@@ -159,7 +159,7 @@ def test_foreign_messages_are_skipped_one_by_one(function: Function) -> None:
 
 
 def test_unknown_action_is_logged_with_the_handler_to_paste(function: Function) -> None:
-    """A run that no handler takes is somebody else's: Port is not asked, and a WARNING holds the stub, which works."""
+    """A run without a handler is left alone: Port is not asked, and a WARNING holds code that works."""
     assert function.run("scale-up", run_id="r_1") is None
 
     assert function.port.requests == []
@@ -184,7 +184,7 @@ def test_unknown_action_fails_where_the_topic_is_ours(function: Function, monkey
 
 
 def test_ended_run_is_left_alone(function: Function) -> None:
-    """A record that comes again after its run has ended starts nothing and reports nothing."""
+    """A redelivered record whose run has ended starts nothing and reports nothing."""
     started: list[str] = []
 
     @function.router.action("resize")
@@ -253,7 +253,7 @@ def test_action_failed(function: Function) -> None:
 
 @pytest.mark.parametrize("error", [ValueError("canary"), SystemExit("canary"), KeyboardInterrupt("canary")])
 def test_handler_that_raises(function: Function, error: BaseException) -> None:
-    """Whatever a handler raises, Port shows a general sentence and the log where it arose, neither with its text."""
+    """For any exception of a handler, Port shows a general sentence and the log its frames, neither shows its text."""
 
     @function.router.action("resize")
     def resize(run: ActionRun[Mapping[str, Any]]) -> None:
@@ -375,7 +375,7 @@ def test_report_that_was_lost_is_sent_when_the_record_comes_again(function: Func
 def test_old_record_is_given_up_with_its_outcome(
     function: Function, failure_queue: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record older than MAXIMUM_RECORD_AGE_SECONDS is kept, with what its run came to, rather than tried for ever."""
+    """A record older than MAXIMUM_RECORD_AGE_SECONDS is kept with its run's outcome, and not retried without end."""
     monkeypatch.setenv("MAXIMUM_RECORD_AGE_SECONDS", "3600")
 
     @function.router.action("resize")
@@ -421,7 +421,7 @@ def test_run_that_port_does_not_know(function: Function, failure_queue: Any) -> 
 
 
 def test_in_progress_leaves_the_run_to_its_pipeline(function: Function) -> None:
-    """A run that was handed over is not ended here, also when its record comes again and the pipeline relabelled it."""
+    """A run that was handed over is not ended here, even if its record is redelivered and a pipeline relabeled it."""
 
     @function.router.action("deploy")
     def deploy(run: ActionRun[Mapping[str, Any]]) -> InProgress:
@@ -441,7 +441,7 @@ def test_in_progress_leaves_the_run_to_its_pipeline(function: Function) -> None:
 
 
 def test_outcome_that_port_refuses_ends_the_run_all_the_same(function: Function) -> None:
-    """When Port refuses what is to be shown with the end, the run ends without it."""
+    """A run whose texts Port refuses ends without them."""
 
     @function.router.action("resize")
     def resize(run: ActionRun[Mapping[str, Any]]) -> Success:
@@ -621,7 +621,7 @@ def test_exactly_the_records_that_must_come_again_are_named(
 
 
 def test_what_was_not_reached_in_time_comes_again(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a batch that is too long for the invocation, what has not begun comes again and is not failed."""
+    """In a batch that is too long for the invocation, runs that have not started are redelivered, not failed."""
     monkeypatch.setenv("REPORT_BATCH_ITEM_FAILURES", "true")
     monkeypatch.setenv("MAX_CONCURRENCY", "1")
 
@@ -663,7 +663,7 @@ def test_missing_environment_is_named_at_the_first_event(function: Function, mon
 
 
 def test_wrong_credentials_raise(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With credentials that Port refuses nothing runs and the record comes again, without the secret in sight."""
+    """If Port refuses the credentials, nothing runs, the record is redelivered, and no secret is shown."""
     monkeypatch.setenv("PORT_CLIENT_SECRET", "not-the-secret-of-this-port")
 
     @function.router.action("resize")
@@ -724,7 +724,7 @@ def test_started_run_says_so_in_port(port: FakePort, function: Function) -> None
 
 
 def test_inputs_that_check_themselves(function: Function) -> None:
-    """A dataclass whose own check raises ends the run; the record does not come again for ever."""
+    """A dataclass whose own check raises ends the run, and the record is not redelivered."""
 
     @dataclass(frozen=True)
     class Even:
@@ -789,7 +789,7 @@ def test_log_that_port_does_not_take_does_not_hold_up_the_end(function: Function
 
 
 def test_long_log_lines_arrive_whole(function: Function) -> None:
-    """What is longer than one request may be is sent in several."""
+    """A text that is too long for one request is sent in several."""
     text = "ž😀" * 100_000
 
     @function.router.action("resize")
@@ -802,7 +802,7 @@ def test_long_log_lines_arrive_whole(function: Function) -> None:
 
 
 def test_record_that_comes_again_is_kept_once(function: Function, failure_queue: Any) -> None:
-    """An unreadable record in a batch that comes again for another is not kept a second time."""
+    """An unreadable record that is redelivered because of another record is not kept a second time."""
 
     @function.router.action("resize")
     def resize(run: ActionRun[Mapping[str, Any]]) -> None: ...
@@ -850,7 +850,7 @@ def test_message_without_blueprint(function: Function, registered: str, sent: st
 
 @pytest.mark.parametrize("action", ['quote"d', "1st", "class", "scale-up"])
 def test_stub_of_any_action_is_python(function: Function, action: str) -> None:
-    """The handler to paste is valid Python, whatever the action is called."""
+    """The handler to paste is valid Python for every action name."""
     function.run(action)
 
     compile(function.logged("action.unknown")[0]["stub"], "stub", "exec")

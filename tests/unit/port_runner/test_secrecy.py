@@ -74,7 +74,7 @@ def canary_messages() -> list[dict[str, Any]]:
     message["headers"] = {"X-Custom": CANARIES["header"]}
     return [
         {**message, "action": action, "context": {"runId": f"r_{number}", "blueprint": "vm"}}
-        for number, action in enumerate(["resize", "break", "refuse", "misfit", "nobody"])
+        for number, action in enumerate(["resize", "break", "refuse", "misfit", "unhandled"])
     ]
 
 
@@ -186,7 +186,7 @@ def test_signature(function: Function, monkeypatch: pytest.MonkeyPatch, mode: st
         started.append(run.id)
 
     unsigned = run_message("resize", {"size": 1.0, "name": "žluťoučký"}, run_id="r_1")
-    messages = {"signed": signed(unsigned), "unsigned": unsigned, "forged": signed(unsigned, "of-somebody-else")}
+    messages = {"signed": signed(unsigned), "unsigned": unsigned, "forged": signed(unsigned, "of-another-client")}
     function.port.add_run("r_1", "resize")
     value = json.dumps(messages[message], ensure_ascii=False).encode()
 
@@ -205,7 +205,7 @@ def test_forged_message_does_not_end_a_run_that_goes_on(function: Function) -> N
 
     function.port.add_run("r_1", "resize")["statusLabel"] = "Started"
 
-    assert function.handle(kafka_event(signed(run_message("resize", run_id="r_1"), "of-somebody-else"))) is None
+    assert function.handle(kafka_event(signed(run_message("resize", run_id="r_1"), "of-another-client"))) is None
 
     assert function.ends() == []
 
@@ -276,7 +276,7 @@ def test_secret_input_that_cannot_be_decrypted(function: Function) -> None:
 
 
 def test_another_secret_may_encrypt(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An organisation with several credentials names the one that encrypts in PORT_ENCRYPTION_SECRET."""
+    """An organization with several credentials names the one that encrypts in PORT_ENCRYPTION_SECRET."""
     monkeypatch.setenv("PORT_ENCRYPTION_SECRET", CLIENT_SECRET)
     seen: list[str] = []
 

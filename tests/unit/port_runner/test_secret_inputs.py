@@ -96,7 +96,7 @@ def never() -> str:
 
 
 def message(censored: Any = None, definitions: Any = None) -> dict[str, Any]:
-    """What of a message says which inputs are secret."""
+    """The parts of a message that name the secret inputs."""
     action = {"userInputs": {"properties": definitions}} if definitions is not None else {}
     return {"payload": {"action": action, "censoredProperties": censored}}
 
@@ -185,7 +185,7 @@ def test_another_private_key() -> None:
 
 
 def test_no_private_key() -> None:
-    """Where client-side encryption is used and no key is configured, the setting is named."""
+    """An input with client-side encryption names the setting if no key is configured."""
     value = sealed_for(private_key(), "x")
     assert "CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN" in refusal(value, decryptor(), CLIENT_SIDE)
     both = refusal(value, decryptor())
@@ -194,7 +194,7 @@ def test_no_private_key() -> None:
 
 
 def test_a_private_key_that_is_none() -> None:
-    """What is no RSA key in PEM, or is protected by a passphrase, is told; nothing of it is."""
+    """A text that is not an RSA key in PEM, or that needs a passphrase, is reported without its content."""
     protected = pem(private_key(), BestAvailableEncryption(b"passphrase"))
     elliptic = pem(ec.generate_private_key(ec.SECP256R1()))
     value = sealed_for(private_key(), "x")
@@ -228,7 +228,7 @@ def test_a_wrapped_key_of_another_size() -> None:
 
 
 def test_what_is_not_encrypted() -> None:
-    """What is no base64, or no text at all, is told to have come unencrypted, and no secret is read for it."""
+    """A value that is not base64 is reported as not encrypted, and no secret is read for it."""
     values: list[Any] = [
         "",
         "hunter2",
@@ -272,7 +272,7 @@ def test_nothing_else_is_raised(data: bytes, text: str, secret: str) -> None:
 
 
 def read_in_turn(*secrets: str) -> Callable[[], str]:
-    """Reads one of *secrets* after the other; more often than that nobody should."""
+    """Return a function that returns one of *secrets* after the other, and raises after the last."""
     return iter(secrets).__next__
 
 
@@ -283,7 +283,7 @@ def test_a_client_secret_is_read_once() -> None:
 
 
 def test_a_rotated_secret_is_read_again() -> None:
-    """Where a secret that was read before does not fit it is read anew, once, before the input is given up."""
+    """A secret that was read before and does not fit is read again, once, before the input is given up."""
     new = "another client secret of 32 bytes, and more"
     by = Decryptor(read_in_turn(CLIENT_SECRET, new, new))
     assert by.decrypt("password", sealed("before")) == "before"
@@ -297,7 +297,7 @@ def test_a_rotated_secret_is_read_again() -> None:
 
 
 def test_a_secret_that_cannot_be_read() -> None:
-    """That Secrets Manager did not answer is no fault of the input, and is not told as one."""
+    """An outage of Secrets Manager is not reported as a fault of the input."""
 
     def unreadable() -> str:
         raise ConfigurationError("the secret cannot be read")
@@ -348,7 +348,7 @@ def test_a_secret_is_never_shown(way: str, secret: Secret[Any]) -> None:
 
 
 def test_a_secret_shows_that_it_is_one() -> None:
-    """Who prints a secret sees why there is nothing to see."""
+    """The printed form of a secret shows that it is a secret."""
     assert repr(Inputs(password=Secret("x"))).startswith("Inputs(password=Secret([redacted]), config=None,")
 
 
@@ -363,7 +363,7 @@ def test_a_secret_cannot_be_pickled_or_hashed() -> None:
 
 
 def test_a_secret_reveals_its_value() -> None:
-    """What was put in comes out, also of what was copied or taken out of a dataclass."""
+    """A secret reveals its value, also from a copy or from a field of a dataclass."""
     assert Secret("x").reveal() == "x"
     assert Secret({"a": [1]}).reveal() == {"a": [1]}
     inputs = dataclasses.asdict(Inputs(password=Secret("x")))
@@ -427,7 +427,7 @@ def plain(inputs: dict[str, Any]) -> dict[str, Any]:
     ids=str,
 )
 def test_censored_inputs_are_decrypted(censored: Any) -> None:
-    """An input is found in whatever form the message names it; others are left alone."""
+    """An input is found by every form of its name in a message, and other inputs are left alone."""
     inputs = {"password": sealed("s3cr3t"), "region": "eu", "cpu": 2, "other": sealed("x")}
     result = decrypted(inputs, message(censored), decryptor(), declared=())
     assert plain(result) == {**inputs, "password": ("s3cr3t",)}
@@ -478,7 +478,7 @@ MESSAGE_PARTS = st.recursive(
 @unhurried
 @given(MESSAGE_PARTS)
 def test_no_message_raises_anything_else(part: Any) -> None:
-    """Whatever stands where the names should, inputs are decrypted, left alone or refused with a sentence."""
+    """With any JSON in the place of the names, inputs are decrypted, left alone, or refused with a sentence."""
     inputs = {"password": "plain", "": "", "properties": {"a": 1}}
     for shape in (part, {"payload": part}, message(part), message([part]), message(None, part)):
         try:
@@ -504,7 +504,7 @@ def test_definitions_name_the_encryption() -> None:
 
 
 def test_a_named_encryption_is_the_only_one_tried() -> None:
-    """Where the definition says how, the other way's secret is not even read."""
+    """If the definition names the scheme, the secret of the other scheme is not read."""
     inputs = {"two": sealed_for(private_key(), "2")}
     definitions = {"two": {"encryption": {"algorithm": "client-side"}}}
     by = Decryptor(never, lambda: pem(private_key()))
@@ -513,7 +513,7 @@ def test_a_named_encryption_is_the_only_one_tried() -> None:
 
 @pytest.mark.parametrize("encryption", ["fernet", {"algorithm": "jwe"}, {}, 7, ["aes256-gcm"]])
 def test_an_unknown_encryption_is_left_alone(encryption: Any) -> None:
-    """What is encrypted in a way that is not known here reaches the handler as it came."""
+    """A value with an unknown encryption reaches the handler unchanged."""
     inputs = {"password": "gAAAAA-of-another-kind"}
     part = message(["password"], {"password": {"encryption": encryption}})
     assert decrypted(inputs, part, Decryptor(never), declared=("password",)) == inputs
@@ -554,7 +554,7 @@ def test_objects_without_declaration() -> None:
 
 
 def test_an_object_that_is_none() -> None:
-    """A secret that should be an object and is none is refused without a word of it."""
+    """A secret that should be an object and is not is refused, without its content."""
     part = message(None, {"config": {"type": "object", "encryption": "aes256-gcm"}})
     with pytest.raises(SecretInputError, match="no JSON object") as caught:
         decrypted({"config": sealed(f'["{CANARY}"]')}, part, decryptor(), declared=None)
@@ -590,7 +590,7 @@ def test_messages_are_shown_without_secrets(names: Any) -> None:
 
 
 def test_a_deep_message_is_masked_whole() -> None:
-    """What is nested too deep to be gone through is not shown at all."""
+    """A value that is nested too deeply to be masked is not shown."""
     depth = 3000
     assert without_secrets(json.loads("[" * depth + "]" * depth), ()) == logs.MASK
 
@@ -598,6 +598,6 @@ def test_a_deep_message_is_masked_whole() -> None:
 @unhurried
 @given(MESSAGE_PARTS)
 def test_any_message_can_be_shown(part: Any) -> None:
-    """Whatever the message is, showing it raises nothing."""
+    """Showing a message never raises."""
     for shape in (part, message(part), message(None, part)):
         without_secrets(shape, ("password",))

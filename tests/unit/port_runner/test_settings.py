@@ -162,7 +162,7 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     ],
 )
 def test_missing_credentials_are_named(environment: dict[str, str], missing: str) -> None:
-    """What is missing is named, with the other way there is, and what is there is not repeated."""
+    """A missing variable is named, with the alternative, and the existing one is not repeated."""
     assert refusal_of(environment) == (
         f"{missing} must be set, or PORT_CREDENTIALS_SECRET_ARN must name a secret with `client_id` and `client_secret`"
     )
@@ -231,13 +231,13 @@ def test_a_rotated_secret_is_read_anew(secrets: Any) -> None:
     assert settings.credentials().client_secret == "after"
 
 
-def test_reading_the_environment_asks_nobody() -> None:
+def test_reading_the_environment_sends_no_request() -> None:
     """The secret is read when it is needed, not when it is named."""
     assert Settings.from_environment({"PORT_CREDENTIALS_SECRET_ARN": ARN}).port_credentials_secret_arn == ARN
 
 
 def test_a_missing_secret_is_named(secrets: Any) -> None:
-    """What cannot be read is named with AWS's own word for why."""
+    """A secret that cannot be read is named with AWS's own reason."""
     with pytest.raises(ConfigurationError) as caught:
         credentials_in(ARN)
 
@@ -248,7 +248,7 @@ def test_a_missing_secret_is_named(secrets: Any) -> None:
 
 
 def test_no_region_or_no_answer_is_named(secrets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What boto3 itself cannot do is a ConfigurationError as well."""
+    """A failure of boto3 itself is a ConfigurationError too."""
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
 
@@ -305,7 +305,7 @@ def test_log_url_is_what_the_console_takes() -> None:
 
 @pytest.mark.parametrize("missing", ["AWS_REGION", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME"])
 def test_no_log_url_outside_lambda(missing: str) -> None:
-    """Where there is no log in CloudWatch, there is no address of it."""
+    """Without a log in CloudWatch there is no address of it."""
     names = {"AWS_REGION", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME"} - {missing}
 
     assert settings_of(**dict.fromkeys(names, "x")).log_url is None

@@ -1,4 +1,4 @@
-"""What Port signed is recognised as it came on the wire; everything else is not."""
+"""A message that Port signed is recognized in the form in which it arrives, and every other message is not."""
 
 import base64
 import hashlib
@@ -170,7 +170,7 @@ def test_a_changed_signature_is_invalid(members: dict[str, str], data: st.DataOb
 
 
 def test_other_headers_are_signed_where_port_signs_headers() -> None:
-    """A header beside Port's own belongs to what is signed, and changing it is found."""
+    """A header next to Port's own is part of the signed text, and a change of it is found."""
     signature = sign('{"action":"a","headers":{"X-Team":"blue"}}')
     blue, red = (
         message_with('"action":"a"', signature=signature, more_headers=f',"X-Team":"{team}"')
@@ -189,7 +189,7 @@ def test_numbers_stay_as_they_came(literal: str) -> None:
 
 
 def test_spaces_escapes_and_repeated_names_do_not_matter() -> None:
-    """What is signed is what JSON.parse and JSON.stringify make of the text, whoever wrote it anew on the way."""
+    """The signed text is that of JSON.parse and JSON.stringify, so rewriting the JSON keeps the signature valid."""
     signature = sign('{"title":"žluť/\\"\\ud83d 😀\u2028","cpu":3,"a":[1,{}]}')
     text = f"""
     {{ "title" : "\\u017elu\\u0165\\/\\u0022\\uD83D \\uD83D\\uDE00\\u2028", "cpu": 2,\r\n\t"a": [ 1 , {{ }} ],
@@ -213,7 +213,7 @@ def test_names_of_headers_are_read_without_case() -> None:
 
 
 def test_a_name_in_two_spellings_is_invalid() -> None:
-    """Where it is not clear which signature counts, none does."""
+    """If a message has several candidates for the signature, none counts."""
     signature = sign("{}")
     headers = f'"X-Port-Timestamp":{TIMESTAMP},"X-Port-Signature":"{signature}"'
     assert verify(f'{{"headers":{{{headers}}}}}', SECRET) is Verdict.VALID
@@ -258,12 +258,12 @@ def test_headers_that_are_none_are_absent(value: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "{'a':1}", "\ufeff{}", '{"a":NaN}', "[-Infinity]", "[" * 100_000])
 def test_what_is_no_json_is_invalid(text: str) -> None:
-    """Nobody vouches for a text that cannot be read."""
+    """A text that cannot be read is invalid."""
     assert verify(text, SECRET) is Verdict.INVALID
 
 
 def test_deep_messages() -> None:
-    """What json.loads can read can be verified, however deep."""
+    """Every text that json.loads can read can be verified, at any depth."""
     depth = 3000
     json.loads("[" * depth + "]" * depth)
     assert verify(signed(f'"deep":{"[" * depth}{"]" * depth}'), SECRET) is Verdict.VALID
@@ -273,7 +273,7 @@ def test_deep_messages() -> None:
 @unhurried
 @given(st.text(), st.text(), JSON_TEXT, JSON_TEXT)
 def test_it_never_raises(text: str, secret: str, first: str, second: str) -> None:
-    """Whatever comes, and whatever the secret is, there is a verdict."""
+    """Every text and every secret leads to a verdict."""
     assert verify(text, secret) is not Verdict.VALID
     for headers in (first, f'{{"X-Port-Signature":{first},"X-Port-Timestamp":{second}}}'):
         assert verify(f'{{"headers":{headers}}}', secret) in (Verdict.ABSENT, Verdict.INVALID)

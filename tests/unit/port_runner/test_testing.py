@@ -31,7 +31,7 @@ def public_members(kind: type) -> dict[str, Any]:
 
 
 def test_the_example_of_the_module_works() -> None:
-    """What the module's docstring shows is how it is."""
+    """The example in the module's docstring works."""
     lines = [line for line in (port_runner.testing.__doc__ or "").splitlines() if "run" in line and "=" in line]
     names = {"make_run": make_run, "CreateVm": CreateVm, "create_vm": create_vm}
     names["Success"] = lambda *_: Success("VM in eu-west-1 (vm-r_test) is being deployed.")
@@ -63,7 +63,7 @@ def test_every_member_can_be_used() -> None:
 
 
 def test_a_run_is_what_it_was_made_of() -> None:
-    """What make_run is given, the handler sees."""
+    """The handler sees the arguments of make_run."""
     run = a_run(
         run_id="r_1", operation="DAY-2", blueprint="vm", entity={"identifier": "vm-1", "title": "VM"}, message={"a": 1}
     )
@@ -83,7 +83,7 @@ def test_what_is_not_given_is_ordinary() -> None:
 
 
 def test_two_runs_share_nothing() -> None:
-    """What one run records is not in another."""
+    """A run does not see the records of another run."""
     first, second = a_run(), a_run()
     first.log("a")
     first.upsert_entity("vm", identifier="vm-1")

@@ -38,7 +38,7 @@ def test_the_vm_is_put_into_the_catalog() -> None:
 
 
 def test_the_developer_is_told_before_anything_is_done() -> None:
-    """The run's log says what is going on."""
+    """The run's log says what the handler does."""
     run = a_run()
 
     create_vm(run)

@@ -64,7 +64,7 @@ def test_failed_node_run(function: Function) -> None:
 
 
 def test_node_run_that_goes_on_elsewhere(function: Function) -> None:
-    """A node's run that is handed over is labelled and left open."""
+    """A node run that is handed over gets a label and stays open."""
 
     @function.router.action("resize", idempotent=True, workflow_nodes=True)
     def resize(run: ActionRun[Mapping[str, Any]]) -> InProgress:

@@ -180,7 +180,7 @@ def test_organization_and_kafka_credentials(port: FakePort, bare: Client) -> Non
 
 
 def test_unknown_route_is_404(bare: Client) -> None:
-    """What Port has no route for gets 404, with Port's error object."""
+    """A path that Port does not have gets 404, with Port's error object."""
     assert bare.refused("GET", "/nothing") == (404, "not_found")
     assert bare.refused("PATCH", "/organization", {}) == (404, "not_found")
 
@@ -527,7 +527,7 @@ def test_template_spreads_pairs() -> None:
 
 @pytest.mark.parametrize("template", ["{{ .inputs", "{{ .inputs | }}", "{{ nosuchfunction }}", {"{{ 1 }}": 2}])
 def test_invalid_template(template: Any) -> None:
-    """What is no JQ, has no end, or makes a key that is no string, is an error."""
+    """Text that is not JQ, has no end, or makes a key that is not a string, is an error."""
     with pytest.raises(TemplateError):
         render(template, DATA)
 
@@ -739,7 +739,7 @@ def test_unencoded_slash_is_another_route(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "properties", [{"cpu_cores": "2"}, {"cpu_cores": True}, {"deployed": "Perhaps"}, {"colour": "red"}]
+    "properties", [{"cpu_cores": "2"}, {"cpu_cores": True}, {"deployed": "Perhaps"}, {"color": "red"}]
 )
 def test_properties_are_held_against_the_blueprint(client: Client, properties: dict[str, Any]) -> None:
     """Type, enum and unknown properties get 422 blueprint_schema_mismatch, on every way of writing."""
@@ -817,7 +817,7 @@ def test_patch_put_and_delete(client: Client) -> None:
     patched = client.ok("PATCH", path, {"properties": {"cpu_cores": None}})["entity"]
     assert patched["properties"] == {"memory_size": 4}
     assert client.ok("PUT", path, {"title": "New"})["entity"]["properties"] == {}
-    assert client.refused("PATCH", path, {"colour": "red"}) == (422, "invalid_request")
+    assert client.refused("PATCH", path, {"color": "red"}) == (422, "invalid_request")
     assert client.call("DELETE", path).json() == {"ok": True}
     assert client.port.entities == {}
 
@@ -1075,7 +1075,7 @@ def test_requests_side_by_side(client: Client) -> None:
 
 
 def test_refusals_side_by_side_lose_no_message() -> None:
-    """What one request publishes does not depend on what another is refused."""
+    """The messages of one request do not depend on another request's refusal."""
     published: list[bytes] = []
     with FakePort(publish=lambda topic, value: published.append(value)) as port:
         client = Client(port)

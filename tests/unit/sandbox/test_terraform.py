@@ -150,7 +150,7 @@ class TestProvider:
         assert cache.is_relative_to(tmp_path / "cache")
 
     def test_usual_folders(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Terraform's own folders come first, then whatever lies in the home folder and where systems put mirrors."""
+        """Terraform's own folders come first, then those in the home folder and in the systems' places for mirrors."""
         home = tmp_path / "home"
         (home / "my-mirror").mkdir(parents=True)
         monkeypatch.setenv("HOME", str(home))
@@ -161,7 +161,7 @@ class TestProvider:
         assert home / "my-mirror" in folders
 
     def test_no_provider(self, program: FakeTerraform, module: Path, directory: Path) -> None:
-        """Where neither registry nor mirror gives the provider, the error says what to do."""
+        """If neither registry nor mirror has the provider, the error says what to do."""
         program.answer("init", 1, "Error: Failed to query available provider packages\n\nfor provider hashicorp/aws")
 
         with pytest.raises(TerraformError, match=r"reaches the Terraform registry, or set TF_PROVIDER_MIRROR"):
@@ -330,7 +330,7 @@ def echo(tmp_path: Path) -> Path:
 
 
 def test_values_arrive_unchanged(echo: Path, directory: Path) -> None:
-    """Whatever stands in a value, real Terraform takes it as that value: no template, no escape is read into it."""
+    """Real Terraform takes every value unchanged: it reads no template and no escape into it."""
     values: dict[str, Any] = {
         "text": '${path.module} %{if} "quoted" \\ line\nline é',
         "number": 1.5,
