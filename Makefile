@@ -32,11 +32,12 @@ test: environments package ## run lint and the unit, Terraform and integration t
 	@echo "The integration tests run in parallel with the others. The output of each kind is printed when it has ended."
 	@$(MAKE) --no-print-directory --keep-going $(side_by_side) test-integration quick-tests
 
-lint: development ## check with ruff, mypy and terraform; check the module's tables and the GitHub workflow
+lint: development ## ruff, mypy, import-linter, the English, Terraform, the module's tables, the workflow
 	.venv/bin/ruff check lambda cli sandbox scripts tests
 	.venv/bin/ruff format --check lambda cli sandbox scripts tests
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	@$(python) -m scripts.english
 	@$(python) -m scripts.terraform_checks lint
 	@$(python) -m scripts.terraform_docs --check
 	.venv/bin/actionlint -shellcheck= -pyflakes=

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
-from scripts.package import package_function
 
 from port_runner.testing import run_message
 from port_runner_cli.clients.port import PortConnection
@@ -20,6 +19,7 @@ from port_runner_sandbox import Sandbox
 from port_runner_sandbox.fake_port import Received
 from port_runner_sandbox.localstack import running_localstack
 from port_runner_sandbox.terraform import Terraform
+from scripts.package import package_function
 from tests.support.project import ROOT
 
 EXAMPLE = ROOT / "terraform" / "examples" / "basic"

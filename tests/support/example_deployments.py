@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from scripts.package import package_function
 
 from port_runner_cli.clients.port import PortConnection
 from port_runner_sandbox import Sandbox
 from port_runner_sandbox.terraform import MODULE, QUICK, Plan, Terraform, cli_configuration
+from scripts.package import package_function
 from tests.support.added_action import ACTION, COMMANDS, add_action
 from tests.support.deployment import INPUTS, Deployment
 from tests.support.project import ROOT

@@ -12,7 +12,6 @@ from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.clients.port import PortAccess, PortConnection, port_options
 from port_runner_cli.output import CommandFailed, Output, SettingsError, output_option
 
-NO_SUCH_SECRET = "ResourceNotFoundException"
 SUFFIX = ".tfvars.json"
 
 type Outcome = Literal["unchanged", "created", "updated"]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripts.terraform_checks import main
 
 from port_runner_sandbox.terraform import MODULE, Terraform, TerraformError, cli_configuration, usual_folders
+from scripts.terraform_checks import main
 
 TERRAFORM = f"""#!{sys.executable}
 import json, os, signal, sys, time

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+
+from port_runner.testing import kafka_event, run_message
+from port_runner_sandbox.fake_port import FakePort
 from scripts.bench import plain_handler
 from scripts.bench.__main__ import cells, markdown
 from scripts.bench.measurements import MEASUREMENTS, Row, Sizes
 from scripts.bench.slow_port import COUNTS
 from scripts.bench.workbench import ROUND_TRIP_SECONDS, Workbench, workbench
-
-from port_runner.testing import kafka_event, run_message
-from port_runner_sandbox.fake_port import FakePort
 from tests.support.project import ROOT
 
 TINY = Sizes(processes=1, warm_runs=2, plain_runs=1, batch=2, batches=1, event_bytes=20_000, decodings=1, records=1000)

@@ -4,11 +4,10 @@ import os
 import subprocess
 from pathlib import Path
 
-from scripts.demo import exports
-
 from port_runner_sandbox import Sandbox
 from port_runner_sandbox.fake_port import FakePort
 from port_runner_sandbox.kafka import Kafka
+from scripts.demo import exports
 
 
 def test_exports_lead_a_shell_to_the_stack(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from scripts import environments
 from scripts.environments import InstallationError, make_environments
-
 from tests.support.project import ROOT
 
 # A fake of Python, pip and uv. It records each call, and installs by copying the requirements file.

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from scripts import package
 from scripts.package import PackageError, check_unzipped, package_function, package_layer
-
 from tests.support.project import ROOT
 
 RUNTIME_PYTHON = ROOT / ".venv-runtime/bin/python"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import hcl2
 import pytest
-from scripts.terraform_docs import BEGIN, END, MODULE, main
 
 from port_runner import logs
 from port_runner.metrics import NAMESPACE, Metrics
 from port_runner.settings import Settings
 from port_runner.version import VERSION
+from scripts.terraform_docs import BEGIN, END, MODULE, main
 
 ROOT = MODULE.parent
 
