@@ -173,7 +173,7 @@ def test_arrays_at_the_top_are_searched(noise: list[Any]) -> None:
         ),
     ],
 )
-def test_what_somebody_else_takes_is_not_ours(message: Any, reason: str) -> None:
+def test_messages_for_other_consumers_are_left_to_them(message: Any, reason: str) -> None:
     """Port's agent, other ways of invocation and the change log share the topic; the reason says which."""
     assert read(message) == NotOurs(reason)
 
