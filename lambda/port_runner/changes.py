@@ -14,7 +14,7 @@ from .errors import PortUnavailableError, RegistrationError
 from .failure_queue import FailureQueue
 from .kafka import Record
 from .logs import log
-from .messages import Finder, NotOurs, entity_key, parsed
+from .messages import ForOthers, MessageParts, entity_key, parsed
 from .port_api import PortClient
 
 CHANGE_LOG = ".change.log"
@@ -97,16 +97,16 @@ def add_change_route(routes: list[ChangeRoute], route: ChangeRoute) -> None:
     routes.append(route)
 
 
-def read_change(record: Record) -> Change | NotOurs:
+def read_change(record: Record) -> Change | ForOthers:
     """Return the change in *record*. Raises ``MessageError`` for a record that cannot be read."""
     message = parsed(record)
-    find = Finder([message] if isinstance(message, Mapping) else [])
+    find = MessageParts([message] if isinstance(message, Mapping) else [])
     if find.text(("resourceType",)) not in (None, "entity"):
-        return NotOurs("it is not about an entity")
+        return ForOthers("it is not about an entity")
     if find.text(("status",)) == "FAILURE":
-        return NotOurs("the change did not happen")
+        return ForOthers("the change did not happen")
     if find.text(("changelogDestination.type",)) not in (None, "KAFKA"):
-        return NotOurs("it is for another destination")
+        return ForOthers("it is for another destination")
     action = find.text(("action",))
     blueprint = find.text(("context.blueprint", "diff.after.blueprint", "diff.before.blueprint"))
     identifier = find.text(("context.entity", "diff.after.identifier", "diff.before.identifier"))
@@ -122,7 +122,7 @@ def read_change(record: Record) -> Change | NotOurs:
         author=find.text(("trigger.by.userId",)),
     )
     if action == "UPDATE" and _lasting(change.before) == _lasting(change.after):
-        return NotOurs("nothing changed")
+        return ForOthers("nothing changed")
     return change
 
 

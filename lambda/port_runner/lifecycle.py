@@ -90,7 +90,7 @@ class Lifecycle:
         if isinstance(memory, Unreported):
             self._report(memory.run, memory.outcome, deadline)
             return
-        if not self._may_be_ours(run_request) and self._is_left_to_others(run_request):
+        if not self._is_worth_reading(run_request) and self._is_unhandled(run_request):
             return
         run_api = self._node_runs if run_request.is_workflow_node else self._action_runs
         until = min(deadline.work, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
@@ -101,7 +101,7 @@ class Lifecycle:
             log.info("run.not_in_progress", status=state.status)
             return
         run_request = _completed(run_request, state)
-        if self._is_left_to_others(run_request):
+        if self._is_unhandled(run_request):
             return
         problem = self._signature_problem(run_request)
         started = bool(state.label) and not (isinstance(memory, NotStarted) and memory.label == state.label)
@@ -127,7 +127,7 @@ class Lifecycle:
 
     # Before the handler
 
-    def _may_be_ours(self, run_request: RunRequest) -> bool:
+    def _is_worth_reading(self, run_request: RunRequest) -> bool:
         """Return whether to ask Port for the run. Port may supply what the message leaves out."""
         if run_request.action is None or self._settings.unknown_actions == "fail":
             return True
@@ -135,7 +135,7 @@ class Lifecycle:
             return any(route.may_be_named(run_request.action) for route in self._routes)
         return self._route(run_request) is not None
 
-    def _is_left_to_others(self, run_request: RunRequest) -> bool:
+    def _is_unhandled(self, run_request: RunRequest) -> bool:
         if self._route(run_request) is not None:
             return False
         if run_request.is_workflow_node:

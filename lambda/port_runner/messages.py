@@ -96,20 +96,20 @@ def entity_key(blueprint: str, identifier: str) -> str:
 
 
 @dataclass(frozen=True)
-class NotOurs:
+class ForOthers:
     """A message for another consumer. *reason* says why, and contains nothing of the message's content."""
 
     reason: str
 
 
-def read_message(record: Record, paths: MessagePaths) -> RunRequest | NotOurs:
+def read_message(record: Record, paths: MessagePaths) -> RunRequest | ForOthers:
     """Return the run request in *record*. Raises ``MessageError`` for a record that cannot be read."""
     message = parsed(record)
     parts = [part for part in (message if isinstance(message, list) else [message]) if isinstance(part, Mapping)]
-    find = Finder(parts)
+    find = MessageParts(parts)
     reason = _why_not_ours(find)
     if reason is not None:
-        return NotOurs(reason)
+        return ForOthers(reason)
     run_id = find.text(WORKFLOW_NODE_PATHS) or find.text(paths.run_id)
     if run_id is None or not RUN_ID.fullmatch(run_id):
         raise record.error("it names no run")
@@ -139,7 +139,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def _why_not_ours(find: "Finder") -> str | None:
+def _why_not_ours(find: "MessageParts") -> str | None:
     if find.text(("resourceType",)) not in (None, "run"):
         return "it is not about a run"
     if find.mapping(("changelogDestination",)) is not None:
@@ -154,7 +154,7 @@ def _why_not_ours(find: "Finder") -> str | None:
     return None
 
 
-class Finder:
+class MessageParts:
     """Finds dotted paths in the objects of a message."""
 
     def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:

@@ -30,7 +30,7 @@ class ActionRun[I](Catalog):
         until: float,
         log_url: str | None,
     ) -> None:
-        super().__init__(port, until=until, run_id=run_api.run_id_of_entities(run_request.run_id))
+        super().__init__(port, until=until, run_id=run_api.entity_run_id(run_request.run_id))
         self._run_request = run_request
         self._run_api = run_api
         self._links = list_links(log_url)

@@ -33,7 +33,7 @@ class RunState:
 class RunApi(Protocol):
     """The calls about one kind of run. Every call takes *until* and raises as ``PortClient`` does."""
 
-    def run_id_of_entities(self, run_id: str) -> str | None:
+    def entity_run_id(self, run_id: str) -> str | None:
         """Return the id of the run that entities can refer to, or ``None``."""
 
     def read(self, run_id: str, *, until: float) -> RunState:
@@ -72,7 +72,7 @@ class ActionRunApi:
     def __init__(self, port: PortClient) -> None:
         self._port = port
 
-    def run_id_of_entities(self, run_id: str) -> str | None:
+    def entity_run_id(self, run_id: str) -> str | None:
         return run_id
 
     def read(self, run_id: str, *, until: float) -> RunState:
@@ -129,7 +129,7 @@ class NodeRunApi:
     def __init__(self, port: PortClient) -> None:
         self._port = port
 
-    def run_id_of_entities(self, run_id: str) -> str | None:  # noqa: ARG002
+    def entity_run_id(self, run_id: str) -> str | None:  # noqa: ARG002
         return None  # entities refer only to action runs
 
     def read(self, run_id: str, *, until: float) -> RunState:  # noqa: ARG002

@@ -20,7 +20,7 @@ from .failure_queue import FailureQueue
 from .kafka import Record, records_from_event
 from .lifecycle import Lifecycle
 from .logs import log
-from .messages import MessagePaths, NotOurs, RunRequest, parsed, read_message
+from .messages import ForOthers, MessagePaths, RunRequest, parsed, read_message
 from .metrics import Metrics
 from .port_api import PortClient
 from .routing import ActionRouter, Route, add_route
@@ -30,7 +30,7 @@ from .version import VERSION
 
 # An invocation from a test or a shell has no deadline.
 SECONDS_WITHOUT_CONTEXT = 300.0
-type Reading = RunRequest | Change | NotOurs | MessageError
+type Reading = RunRequest | Change | ForOthers | MessageError
 
 TIME_WAS_UP = "the invocation's time was up"
 
@@ -194,7 +194,7 @@ class RecordProcessor:
             try:
                 if isinstance(reading, MessageError):
                     self._failures.keep(record, reading.reason)
-                elif isinstance(reading, NotOurs):
+                elif isinstance(reading, ForOthers):
                     log.debug("record.skipped", reason=reading.reason)
                 elif isinstance(reading, Change):
                     with logs.fields(blueprint=reading.blueprint, entity=reading.identifier):

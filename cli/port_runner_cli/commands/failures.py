@@ -17,7 +17,7 @@ from rich.table import Table
 from port_runner import MessageError, MessagePaths
 from port_runner.changes import CHANGE_LOG, read_change
 from port_runner.kafka import Record
-from port_runner.messages import NotOurs, RunRequest, parsed, read_message
+from port_runner.messages import ForOthers, RunRequest, parsed, read_message
 from port_runner.secret_inputs import without_secrets
 from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.clients.function import (
@@ -270,7 +270,7 @@ def _is_of_others(content: Json, paths: MessagePaths) -> bool:
     record = to_record(content)
     with suppress(MessageError):
         read = read_change(record) if record.topic.endswith(CHANGE_LOG) else read_message(record, paths)
-        return isinstance(read, NotOurs)
+        return isinstance(read, ForOthers)
     return False
 
 

@@ -8,6 +8,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from port_runner.port_api import PortClient
+from port_runner_sandbox.fake_port import FakePort
+from tests.support.port_client import make_client
+
 
 @pytest.fixture
 def failure_queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
@@ -24,3 +28,18 @@ def failure_queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             json.loads(message["Body"])
             for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
         ]
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy or certificate of the machine that the tests run on."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def client(port: FakePort) -> PortClient:
+    """A client without a token yet, of a Port that has the run r_1."""
+    port.add_run("r_1")
+    return make_client(port)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from port_runner import MessageError, MessagePaths
 from port_runner.kafka import Record, records_from_event
-from port_runner.messages import NotOurs, RunRequest, read_message
+from port_runner.messages import ForOthers, RunRequest, read_message
 from port_runner.testing import kafka_event
 from tests.support.function_under_test import event_file
 
@@ -32,7 +32,7 @@ def make_record(message: Any) -> Record:
     return record
 
 
-def read(message: Any, **paths: Any) -> RunRequest | NotOurs:
+def read(message: Any, **paths: Any) -> RunRequest | ForOthers:
     return read_message(make_record(message), MessagePaths(**paths))
 
 
@@ -175,7 +175,7 @@ def test_arrays_at_the_top_are_searched(noise: list[Any]) -> None:
 )
 def test_messages_for_other_consumers_are_left_to_them(message: Any, reason: str) -> None:
     """Port's agent, other ways of invocation and the change log share the topic; the reason says which."""
-    assert read(message) == NotOurs(reason)
+    assert read(message) == ForOthers(reason)
 
 
 @pytest.mark.parametrize("method", [{"type": "KAFKA"}, {"type": "KAFKA", "agent": False}, {"agent": None}, {}])
@@ -334,8 +334,8 @@ def test_any_json_is_read_or_refused(message: Any) -> None:
     except MessageError as error:
         said = error.reason
     else:
-        said = reading.reason if isinstance(reading, NotOurs) else ""
-        assert isinstance(reading, NotOurs) or isinstance(reading.ordering_key, str)
+        said = reading.reason if isinstance(reading, ForOthers) else ""
+        assert isinstance(reading, ForOthers) or isinstance(reading.ordering_key, str)
     assert said in {
         "",
         "its value is not JSON",

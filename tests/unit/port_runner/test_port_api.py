@@ -7,25 +7,10 @@ import pytest
 from port_runner import Entity, PortApiError
 from port_runner.port_api import PortClient
 from port_runner_sandbox.fake_port import FakePort
-from tests.support.port_client import TOKEN_PATH, make_client, sent, soon
+from tests.support.port_client import TOKEN_PATH, sent, soon
 
 RUN_PATH = "/v1/actions/runs/r_1"
 ODD_IDENTIFIERS = ["a/b", "a+b", "a:b@c", "a\\b", "a/../b", "žluťoučký", "名前", "=.-_", "a%2Fb", "...", "a b?c#d&e"]
-
-
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy or certificate of the machine that the tests run on."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture
-def client(port: FakePort) -> PortClient:
-    """A client without a token yet, of a Port that has the run r_1."""
-    port.add_run("r_1")
-    return make_client(port)
 
 
 def test_the_log_of_a_run_is_written_and_read(port: FakePort, client: PortClient) -> None:

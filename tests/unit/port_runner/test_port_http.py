@@ -37,21 +37,6 @@ from tests.support.port_client import TOKEN_PATH, make_client, sent, soon
 RUN_PATH = "/v1/actions/runs/r_1"
 
 
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy or certificate of the machine that the tests run on."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture
-def client(port: FakePort) -> PortClient:
-    """A client without a token yet, of a Port that has the run r_1."""
-    port.add_run("r_1")
-    return make_client(port)
-
-
 class Clock:
     """Stands in for the client's `time`. It does not wait, and keeps the waiting times."""
 

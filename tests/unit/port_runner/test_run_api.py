@@ -58,7 +58,7 @@ class TestActionRun:
 
     def test_entities_belong_to_the_run(self, action_runs: ActionRunApi) -> None:
         """Port ties entities to action runs."""
-        assert action_runs.run_id_of_entities("r_1") == "r_1"
+        assert action_runs.entity_run_id("r_1") == "r_1"
 
 
 class TestNodeRun:
@@ -81,7 +81,7 @@ class TestNodeRun:
 
     def test_entities_do_not_belong_to_node_runs(self, node_runs: NodeRunApi) -> None:
         """Port ties entities only to action runs."""
-        assert node_runs.run_id_of_entities("wfnr_1") is None
+        assert node_runs.entity_run_id("wfnr_1") is None
 
 
 @pytest.mark.parametrize(

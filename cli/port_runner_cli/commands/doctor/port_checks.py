@@ -8,7 +8,7 @@ from typing import Any
 
 from port_runner import MessageError
 from port_runner.kafka import Record
-from port_runner.messages import NotOurs, read_message
+from port_runner.messages import ForOthers, read_message
 from port_runner.routing import route_for
 from port_runner_cli.clients.function import Json
 from port_runner_cli.commands.doctor.deployment import Check, Deployment
@@ -96,7 +96,7 @@ def _message(deployment: Deployment, definition: Json) -> Finding:
         read = read_message(as_record(deployment.sample(definition)), deployment.runner.message_paths)
     except MessageError as error:
         return bad(f"of its messages {error.reason}, so its runs are never started and never end", advice)
-    if isinstance(read, NotOurs):
+    if isinstance(read, ForOthers):
         return bad(f"its messages are skipped: {read.reason}", advice)
     if read.run_id != RUN_ID:
         return bad(f"its messages name {read.run_id}, which is not their run", advice)
