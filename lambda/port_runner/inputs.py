@@ -113,6 +113,7 @@ def _dataclass_reader(kind: type) -> Reader:
         hints = typing.get_type_hints(kind)
     except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise RegistrationError(f"{kind.__qualname__} has a field of an unknown type: {error}") from None
+    _refuse_nested_secrets(kind, hints)
     readers = {
         field.name: (
             str(field.metadata.get("input", field.name)),
@@ -147,6 +148,24 @@ def _dataclass_reader(kind: type) -> Reader:
         return kind(**arguments)
 
     return read
+
+
+def _refuse_nested_secrets(kind: type, hints: Mapping[str, Any]) -> None:
+    """Raise ``RegistrationError`` for a secret within an input: Port encrypts whole inputs only."""
+    for field in dataclasses.fields(kind):
+        name = f"{kind.__qualname__}.{field.name}"
+        of = field_type(hints[field.name], name)
+        members = of.parts if of.kind is Kind.UNION else (of,)
+        if any(_holds_secret(member) for member in members if member.kind is not Kind.SECRET):
+            raise RegistrationError(f"{name} has a secret within it, but Port encrypts whole inputs: make it an input")
+
+
+def _holds_secret(of: FieldType) -> bool:
+    if of.dataclass is not None:
+        hints = typing.get_type_hints(of.dataclass)
+        fields = [field_type(hints[field.name], field.name) for field in dataclasses.fields(of.dataclass)]
+        return any(each.kind is Kind.SECRET or _holds_secret(each) for each in fields)
+    return any(part.kind is Kind.SECRET or _holds_secret(part) for part in of.parts)
 
 
 def _absent(read: Reader) -> Any:

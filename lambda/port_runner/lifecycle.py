@@ -5,6 +5,7 @@ before anything happens. The mark tells the next delivery that the handler may h
 until Port has it.
 """
 
+import itertools
 import json
 import keyword
 import re
@@ -19,11 +20,11 @@ from .deadline import Call, Deadline
 from .errors import ActionError, InputError, PortApiError, PortNotFoundError, PortRunnerError, PortUnavailableError
 from .failure_queue import FailureQueue
 from .logs import log
-from .messages import RunRequest
+from .messages import RunRequest, find_inputs
 from .metrics import Metrics
 from .outcomes import Failure, InProgress, Outcome, Success
 from .port_api import PortClient
-from .routing import Route, route_for
+from .routing import Route, routes_for
 from .run import ActionRun
 from .run_api import ActionRunApi, NodeRunApi, RunApi, RunState, is_refusal
 from .secret_inputs import Decryptor, decrypted
@@ -39,6 +40,10 @@ LONGEST_LOG_MESSAGE = 80_000
 LOG_PATIENCE_SECONDS = 3.0
 LOG_SHARE = 1 / 3
 REMEMBERED_RUNS = 1000
+# Of the ids in a message that may be the run's, how many are tried.
+MOST_RUN_IDS = 10
+# A record may arrive before Port shows its run.
+NEW_RECORD_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -86,23 +91,44 @@ class Lifecycle:
 
         Raises ``PortRunnerError`` if Lambda must redeliver the record.
         """
-        memory = self._memory.get(run_request.run_id)
-        if isinstance(memory, Unreported):
-            self._report(memory.run, memory.outcome, deadline)
+        if self._is_for_others(run_request):
+            log.warning("action.unknown", stub=_stub(run_request.action or "…"))
             return
-        if not self._is_worth_reading(run_request) and self._is_unhandled(run_request):
-            return
-        run_api = self._node_runs if run_request.is_workflow_node else self._action_runs
         until = min(deadline.work, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
-        state = self._read_run(run_request, run_api, until)
-        if state is None:
+        found = None
+        for run_id in itertools.islice(
+            itertools.chain([run_request.run_id], run_request.other_run_ids()), MOST_RUN_IDS
+        ):
+            memory = self._memory.get(run_id)
+            if isinstance(memory, Unreported):
+                self._report(memory.run, memory.outcome, deadline)
+                return
+            candidate = replace(run_request, run_id=run_id)
+            state = self._read_run(candidate, until)
+            if state is None:
+                continue
+            found = found or (candidate, state)
+            if self._routes_of(_completed(candidate, state)):
+                found = candidate, state
+                break
+        if found is None:
+            self._keep_unknown(run_request)
             return
+        candidate, state = found
+        with logs.fields(run_id=candidate.run_id):
+            self._process_found(_completed(candidate, state), state, until, deadline)
+
+    def _process_found(self, run_request: RunRequest, state: RunState, until: float, deadline: Deadline) -> None:
+        """Process the run that Port has."""
         if state.has_ended:
             log.info("run.not_in_progress", status=state.status)
             return
-        run_request = _completed(run_request, state)
         if self._is_unhandled(run_request):
             return
+        if not state.is_in_progress:
+            raise PortRunnerError(f"its run is {state.status} in Port, and not in progress yet")
+        memory = self._memory.get(run_request.run_id)
+        run_api = self._api_of(run_request)
         problem = self._signature_problem(run_request)
         started = bool(state.label) and not (isinstance(memory, NotStarted) and memory.label == state.label)
         if started and run_api.was_handed_over(run_request.run_id, until=until):
@@ -127,16 +153,18 @@ class Lifecycle:
 
     # Before the handler
 
-    def _is_worth_reading(self, run_request: RunRequest) -> bool:
-        """Return whether to ask Port for the run. Port may supply what the message leaves out."""
-        if run_request.action is None or self._settings.unknown_actions == "fail":
-            return True
+    def _is_for_others(self, run_request: RunRequest) -> bool:
+        """Return whether the message alone says that no handler here takes its run. Then Port is not asked."""
+        if not run_request.is_envelope or run_request.action is None or self._settings.unknown_actions == "fail":
+            return False
+        if run_request.is_workflow_node:
+            return False
         if run_request.blueprint is None:
-            return any(route.may_be_named(run_request.action) for route in self._routes)
-        return self._route(run_request) is not None
+            return not any(route.may_be_named(run_request.action) for route in self._routes)
+        return not self._routes_of(run_request)
 
     def _is_unhandled(self, run_request: RunRequest) -> bool:
-        if self._route(run_request) is not None:
+        if self._routes_of(run_request):
             return False
         if run_request.is_workflow_node:
             log.debug("record.skipped", reason="it is the run of a workflow's node")
@@ -144,19 +172,33 @@ class Lifecycle:
         log.warning("action.unknown", stub=_stub(run_request.action or "…"))
         return self._settings.unknown_actions == "ignore"
 
-    def _route(self, run_request: RunRequest) -> Route | None:
+    def _routes_of(self, run_request: RunRequest) -> Sequence[Route]:
+        """Return the handler of the run. Return several if only the operation, which is not known, would tell."""
         if run_request.action is None:
-            return None
+            return ()
         routes = [route for route in self._routes if route.workflow_nodes or not run_request.is_workflow_node]
-        return route_for(routes, run_request.action, run_request.operation, run_request.blueprint)
+        return routes_for(routes, run_request.action, run_request.operation, run_request.blueprint)
 
-    def _read_run(self, run_request: RunRequest, run_api: RunApi, until: float) -> RunState | None:
-        """Return the run as Port has it. If Port does not know the run, keep the record and return ``None``."""
+    def _api_of(self, run_request: RunRequest) -> RunApi:
+        return self._node_runs if run_request.is_workflow_node else self._action_runs
+
+    def _read_run(self, run_request: RunRequest, until: float) -> RunState | None:
+        """Return the run as Port has it, or ``None`` if Port does not know it, or does not take its id."""
         try:
-            return run_api.read(run_request.run_id, until=until)
+            return self._api_of(run_request).read(run_request.run_id, until=until)
         except PortNotFoundError:
-            self._failures.keep(run_request.record, "Port does not know its run")
             return None
+        except PortApiError as error:
+            if not is_refusal(error):
+                raise
+            return None
+
+    def _keep_unknown(self, run_request: RunRequest) -> None:
+        """Keep a record whose run Port does not know. A new record is redelivered first: the run may appear."""
+        age = run_request.record.age
+        if age is not None and age < NEW_RECORD_SECONDS:
+            raise PortRunnerError("Port does not know its run yet")
+        self._failures.keep(run_request.record, "Port does not know its run")
 
     def _signature_problem(self, run_request: RunRequest) -> str | None:
         """Return the reason not to trust the message, or ``None`` if it can be trusted."""
@@ -176,9 +218,15 @@ class Lifecycle:
     def _outcome(
         self, run: ActionRun[Any], run_request: RunRequest, started: bool, until: float, deadline: Deadline
     ) -> Outcome:
-        route = self._route(run_request)
-        if route is None:
+        routes = self._routes_of(run_request)
+        if not routes:
             return Failure(f"Nothing here handles the action {run_request.action}.")
+        if len(routes) > 1:
+            return Failure(
+                f"The message does not say for which operation of {run_request.action} it is, and there are several "
+                "handlers. Add the operation to the payload of the action: {{ .trigger.operation }}."
+            )
+        [route] = routes
         if started and not route.idempotent:
             log.warning("run.interrupted")
             return Failure("The run was interrupted: the function that worked on it ended before it was done.")
@@ -189,6 +237,9 @@ class Lifecycle:
         except InputError as error:
             log.warning("run.inputs_do_not_fit", input=error.input)
             return Failure(str(error))
+        except ActionError as error:  # from a dataclass that checks its own fields
+            log.warning("run.action_failed", kind=type(error).__name__)
+            return Failure(str(error) or "The action failed.")
         except PortRunnerError:
             raise
         except Exception as error:  # from a dataclass that checks its own fields
@@ -325,14 +376,20 @@ def _bare(outcome: Outcome) -> Outcome:
 
 
 def _completed(run_request: RunRequest, state: RunState) -> RunRequest:
-    """Return *run_request* with the run's own values for everything that the message leaves out."""
+    """Return *run_request* as the run in Port is. The message supplies only what Port leaves out."""
     return replace(
         run_request,
-        action=run_request.action or state.action,
-        blueprint=run_request.blueprint or state.blueprint,
-        entity_identifier=run_request.entity_identifier or state.entity_identifier,
-        inputs=run_request.inputs if run_request.inputs is not None else state.inputs,
+        action=state.action or run_request.action,
+        blueprint=state.blueprint or run_request.blueprint,
+        entity_identifier=state.entity_identifier or run_request.entity_identifier,
+        inputs=_inputs(run_request, state),
     )
+
+
+def _inputs(run_request: RunRequest, state: RunState) -> Mapping[str, Any]:
+    if run_request.inputs is not None and (run_request.has_certain_inputs or not state.inputs):
+        return run_request.inputs
+    return state.inputs or find_inputs(run_request.message)
 
 
 def _stub(action: str) -> str:

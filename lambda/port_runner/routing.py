@@ -160,8 +160,26 @@ def route_for(routes: Sequence[Route], action: str, operation: str | None, bluep
     Actions that Port migrated from its first format are called ``<blueprint>_<old identifier>``, while their messages
     still have the old identifier. A handler may name either.
     """
+    fitting = [route for route in _named(routes, action, blueprint) if route.takes(operation, blueprint)]
+    return max(fitting, key=lambda route: (route.identifier == action, route.specificity), default=None)
+
+
+def routes_for(routes: Sequence[Route], action: str, operation: str | None, blueprint: str | None) -> Sequence[Route]:
+    """Return the route that takes such a run, alone.
+
+    If the operation is not known, return every route that could take the run. An action has one operation in Port, so
+    a single route is right.
+    """
+    route = route_for(routes, action, operation, blueprint)
+    if route is not None:
+        return [route]
+    if operation is not None:
+        return []
+    return [each for each in _named(routes, action, blueprint) if each.blueprint in (None, blueprint)]
+
+
+def _named(routes: Sequence[Route], action: str, blueprint: str | None) -> Sequence[Route]:
     names = {action}
     if blueprint:
         names |= {f"{blueprint}_{action}", action.removeprefix(f"{blueprint}_")}
-    fitting = [route for route in routes if route.identifier in names and route.takes(operation, blueprint)]
-    return max(fitting, key=lambda route: (route.identifier == action, route.specificity), default=None)
+    return [route for route in routes if route.identifier in names]

@@ -9,6 +9,8 @@ from .outcomes import Failure, InProgress, Success
 from .port_api import PortClient
 
 IN_PROGRESS = "IN_PROGRESS"
+# A declined approval ends a run too.
+ENDED = frozenset({"SUCCESS", "FAILURE", "DECLINED"})
 NODE_RESULTS = {"SUCCESS": "SUCCESS", "FAILURE": "FAILED"}
 HANDED_OVER = "Handed over: what goes on elsewhere ends this run."  # english: ok
 
@@ -27,7 +29,12 @@ class RunState:
     @property
     def has_ended(self) -> bool:
         """Return whether the run is over, so that Port accepts no more reports about it."""
-        return self.status != IN_PROGRESS
+        return self.status in ENDED
+
+    @property
+    def is_in_progress(self) -> bool:
+        """Return whether the run is in progress. A run that waits for an approval is not, and has not ended either."""
+        return self.status == IN_PROGRESS
 
 
 class RunApi(Protocol):
@@ -180,7 +187,7 @@ def _identifier(value: Any) -> str | None:
 
 def is_refusal(error: PortApiError) -> bool:
     """Return whether Port would refuse the same request again, for its content or for the state of its run."""
-    return error.status in (400, 413, 422)
+    return error.status in (400, 410, 413, 422)
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hmac
 import json
+import re
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from typing import Any, Never
 
 from . import logs
 from .errors import InputError
+from .messages import walk
 
 AES256_GCM = "aes256-gcm"
 CLIENT_SIDE = "client-side"
@@ -28,7 +30,15 @@ AES256_GCM_IV_BYTES = 16
 CLIENT_SIDE_IV_BYTES = 12
 
 # Dotted paths in a message: to the names of its secret inputs and, in Port's first format, to all inputs' definitions.
-CENSORED = ("payload.censoredProperties", "censoredProperties")
+CENSORED = (
+    "payload.censoredProperties",
+    "censoredProperties",
+    "action.encryptedProperties",
+    "port_payload.action.encryptedProperties",
+    "payload.action.encryptedProperties",
+)
+# Port's mask of a secret.
+MASKED = re.compile(r"\*{3,}")
 DEFINITIONS = ("payload.action.userInputs.properties",)
 # Port does not document the form of these names. They may be paths that begin above the inputs, with one of these.
 ABOVE_INPUTS = ("", "payload", "properties", "inputs")
@@ -265,15 +275,16 @@ def decrypted(
     that is *declared* as secret, but that the message does not mention, may be plain text; it then stays plain text.
     Without a declaration (``None``), the message also says which texts are objects.
     """
-    result = dict(inputs)
     definitions = _definitions(message)
-    for name in _named_secret(message, definitions):
-        path = _path(name, inputs)
+    named = list(_named_secret(message, definitions))
+    result = _with_ciphertexts(inputs, message, {*(declared or ()), *named})
+    for name in named:
+        path = _path(name, result)
         value = _at(result, path)
         definition = definitions.get(path[0]) if len(path) == 1 else None
         definition = definition if isinstance(definition, Mapping) else {}
         algorithm = _algorithm(definition.get("encryption"))
-        if value is None or isinstance(value, Secret) or algorithm not in (None, AES256_GCM, CLIENT_SIDE):
+        if value in (None, "") or isinstance(value, Secret) or algorithm not in (None, AES256_GCM, CLIENT_SIDE):
             continue
         dotted = ".".join(path)
         text = Secret(decryptor.decrypt(dotted, value, algorithm))
@@ -287,6 +298,23 @@ def decrypted(
             with suppress(SecretInputError):
                 result[name] = Secret(decryptor.decrypt(name, result[name]))
     return result
+
+
+def _with_ciphertexts(inputs: Mapping[str, Any], message: Any, names: Collection[str]) -> dict[str, Any]:
+    """Return *inputs* with the encrypted values of the inputs *names* from anywhere in *message*.
+
+    Port shows a mask for a secret input of a run, or leaves it out. A mask is never an input's value.
+    """
+    result = {name: value for name, value in inputs.items() if name not in names or not _is_mask(value)}
+    missing = {name for name in names if name not in result}
+    for _, name, value in walk(message) if missing else ():
+        if name in missing and isinstance(value, str) and value and not _is_mask(value):
+            result.setdefault(name, value)
+    return result
+
+
+def _is_mask(value: Any) -> bool:
+    return isinstance(value, str) and MASKED.fullmatch(value) is not None
 
 
 def without_secrets(message: Any, declared: Collection[str]) -> Any:

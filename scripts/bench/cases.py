@@ -80,13 +80,16 @@ def event_of_runs(count: int, *, action: str, partitions: int = 1) -> dict[str, 
     """Return an event with *count* new runs, spread over *partitions*."""
     event = kafka_event()
     for partition in range(partitions):
-        messages = [run_message(action, INPUTS, run_id=_new_run_id()) for _ in range(partition, count, partitions)]
+        messages = [
+            run_message(action, INPUTS, run_id=_new_run_id(action)) for _ in range(partition, count, partitions)
+        ]
         event["records"] |= kafka_event(*messages, partition=partition)["records"]
     return event
 
 
-def _new_run_id() -> str:
-    return f"r_{next(numbers):016}"
+def _new_run_id(action: str) -> str:
+    """Return an id that tells the stand-in for Port which action's run it is."""
+    return f"{action}-{next(numbers):016}"
 
 
 def warm_runs(handler: str, action: str, runs: int) -> dict[str, Any]:
@@ -133,7 +136,7 @@ def memory(foreign: Any, records: int) -> dict[str, Any]:
     events = records // EVENT_RECORDS
     for number in range(1, events + 1):
         messages = [
-            run_message("open_account", {"password": f"password-{next(numbers)}"}, run_id=_new_run_id())
+            run_message("open_account", {"password": f"password-{next(numbers)}"}, run_id=_new_run_id("open_account"))
             for _ in range(ours)
         ]
         _handle("ours", kafka_event(*messages, *[foreign] * (EVENT_RECORDS - ours)))

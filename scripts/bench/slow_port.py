@@ -45,7 +45,12 @@ def _run(run_id: str) -> dict[str, Any]:
     return {
         "id": run_id,
         "status": "IN_PROGRESS",
-        "action": {"identifier": "create_vm", "title": "Create VM", "icon": "Server", "deleted": False},
+        "action": {
+            "identifier": run_id.rpartition("-")[0] or "create_vm",
+            "title": "Create VM",
+            "icon": "Server",
+            "deleted": False,
+        },
         "blueprint": {"identifier": "vm", "title": "VM", "icon": "Server", "deleted": False},
         "properties": {"cpu": 2, "memory": 4, "storage": 50, "region": "eu-west-1"},
         "source": "UI",

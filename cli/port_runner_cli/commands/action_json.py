@@ -168,8 +168,6 @@ def _input_definition(declared: DeclaredInput) -> Json:
         )
     [definition] = declared.definitions
     items = definition.get("items", {})
-    if "encryption" in items:
-        raise CommandFailed(f"{declared.field} cannot be secret: Port encrypts texts and objects only.")
     if "entity" in (definition.get("format"), items.get("format")) and "blueprint" not in {**definition, **items}:
         raise CommandFailed(
             f"{declared.field} is an entity, and Port must know of which blueprint. Say so in the dataclass: "

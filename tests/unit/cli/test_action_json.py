@@ -174,18 +174,12 @@ class Unknown:
     service: Service
 
 
-@dataclass(frozen=True)
-class SecretItems:
-    value: list[Secret[str]]
-
-
 @pytest.mark.parametrize(
     ("inputs", "sentence"),
     [
         (Open, "Open.value takes more than one type"),
         (Either, "Either.value takes more than one type"),
         (Unknown, 'field(metadata={"blueprint": "…"})'),
-        (SecretItems, "SecretItems.value cannot be secret: Port encrypts texts and objects only"),
     ],
 )
 def test_what_port_has_no_input_for_is_refused(inputs: type, sentence: str) -> None:

@@ -595,7 +595,7 @@ def test_an_action_that_is_not_there(deployed: Deployed) -> None:
         (lambda action: action["invocationMethod"].update(type="WEBHOOK"), "WEBHOOK"),
         (lambda action: action["invocationMethod"]["payload"].pop("context"), "names no run"),
         (lambda action: action["invocationMethod"]["payload"]["context"].update(runId="r_1"), "not their run"),
-        (lambda action: action["invocationMethod"]["payload"].update(resourceType="entity"), "skipped"),
+        (lambda action: action["invocationMethod"]["payload"].update(changelogDestination={}), "skipped"),
         (lambda action: action["invocationMethod"]["payload"].update(action="resize_vm"), "no handler"),
     ],
 )

@@ -44,8 +44,9 @@ class Queue:
         return str(sent["MessageId"])
 
     def keep(self, message: Any, *, offset: int = 0, reason: str = "Port does not know its run", **more: Any) -> str:
-        """Put a record in as the function does."""
-        [records] = kafka_event(message, offset=offset)["records"].values()
+        """Put a record in as the function does: some minutes old."""
+        minutes_ago = int(time.time() * 1000) - 300_000
+        [records] = kafka_event(message, offset=offset, timestamp=minutes_ago)["records"].values()
         record = records[0]
         return self.put(
             {
@@ -371,7 +372,7 @@ def test_records_of_others_in_a_batch_are_left_out(
     aws: FakeLambda, queue: Queue, deployed: FakeFunction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a batch's records only those are sent that are for this function, and they decide about the message."""
-    messages = [event_file("agent_webhook_day2"), run_message("create_vm"), {"resourceType": "scorecard"}]
+    messages = [event_file("agent_webhook_day2"), run_message("create_vm"), {"changelogDestination": {"type": "KAFKA"}}]
     [records] = kafka_event(*messages, offset=3)["records"].values()
     monkeypatch.setattr(failures, "read_records", lambda *place: records)
     aws.mappings.append(mapping(deployed, "org_test.runs", "group"))

@@ -172,10 +172,10 @@ def test_what_nobody_handles(source: Source) -> None:
     result = source.run()
     assert result.exit_code == 1
     assert '@router.action("resize")' in result.stdout
-    source.message(run_message("another") | {"resourceType": "scorecard"})
+    source.message(run_message("another") | {"changelogDestination": {"type": "KAFKA"}})
     result = source.run()
     assert result.exit_code == 1
-    assert "it is not about a run" in result.stdout
+    assert "it is an entry of the change log" in result.stdout
     assert "Nothing here handled it" in result.stdout
 
 

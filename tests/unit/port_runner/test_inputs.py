@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from port_runner import InputError, RegistrationError
+from port_runner import InputError, RegistrationError, Secret
 from port_runner.inputs import AnyInputs, make_reader
 
 
@@ -444,3 +444,18 @@ def test_sentences_never_repeat_a_value(value: str, read_inputs: Any) -> None:
         with pytest.raises(InputError) as caught:
             read_inputs({"x": misfit})
         assert secret not in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Login:
+    user: str
+    password: Secret[str]
+
+
+@pytest.mark.parametrize(
+    "hint", [Login, list[Login], dict[str, Login], Login | None, list[Secret[str]], dict[str, Secret[str]]], ids=str
+)
+def test_a_secret_within_an_input_is_refused(hint: Any) -> None:
+    """Port encrypts whole inputs, so a secret within one would stay encrypted. It is refused at registration."""
+    with pytest.raises(RegistrationError, match="Port encrypts whole inputs"):
+        make_reader(of_type(hint))

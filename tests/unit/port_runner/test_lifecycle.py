@@ -285,10 +285,56 @@ def test_run_that_port_does_not_know(function: Function, failure_queue: Any) -> 
     def resize(run: ActionRun[Mapping[str, Any]]) -> None:
         raise AssertionError
 
-    assert function.handle(kafka_event(run_message("resize", run_id="r_of_another_organization"))) is None
+    message = run_message("resize", run_id="r_of_another_organization")
+    assert function.handle(kafka_event(message, timestamp=int(time.time() * 1000) - 60_000)) is None
 
     assert "does not know" in failure_queue()[0]["reason"]
     assert function.ends("r_of_another_organization") == []
+
+
+def test_run_that_port_does_not_know_yet(function: Function) -> None:
+    """A new record can arrive before Port shows its run, so it is redelivered, and then runs."""
+    started: list[str] = []
+    function.router.action("resize")(lambda run: started.append(run.id))
+    event = kafka_event(run_message("resize", run_id="r_1"))
+
+    with pytest.raises(RecordsNotConsumed, match="does not know its run yet"):
+        function.handle(event)
+    function.port.add_run("r_1", "resize")
+
+    assert function.handle(event) is None
+    assert started == ["r_1"]
+
+
+@pytest.mark.parametrize("status", ["WAITING_FOR_APPROVAL", "QUEUED"])
+def test_run_that_is_not_in_progress_yet(function: Function, status: str) -> None:
+    """A run that has neither ended nor started is redelivered, and runs when it is in progress."""
+    started: list[str] = []
+    function.router.action("resize")(lambda run: started.append(run.id))
+    function.port.add_run("r_1", "resize")
+    function.port.runs["r_1"]["status"] = status
+    event = kafka_event(run_message("resize", run_id="r_1"))
+
+    with pytest.raises(RecordsNotConsumed, match=status):
+        function.handle(event)
+    assert started == []
+    function.port.runs["r_1"]["status"] = "IN_PROGRESS"
+
+    assert function.handle(event) is None
+    assert started == ["r_1"]
+
+
+@pytest.mark.parametrize("status", [400, 410, 422])
+def test_run_whose_reading_port_refuses_for_good(function: Function, failure_queue: Any, status: int) -> None:
+    """A refusal that would be repeated does not block the partition: the record is kept."""
+    function.router.action("resize")(lambda run: None)
+    function.port.add_run("r_1", "resize")
+    hour_ago = int(time.time() * 1000) - HOURS
+
+    with function.port.fail("/v1/actions/runs/r_1", status=status, times=None):
+        assert function.handle(kafka_event(run_message("resize", run_id="r_1"), timestamp=hour_ago)) is None
+
+    assert "does not know" in failure_queue()[0]["reason"]
 
 
 def test_in_progress_leaves_the_run_to_its_pipeline(function: Function) -> None:
@@ -417,6 +463,24 @@ def test_inputs_that_check_themselves(function: Function) -> None:
 
     assert function.ends()[0]["status"] == "FAILURE"
     assert "canary" not in function.output
+
+
+def test_inputs_that_fail_the_action(function: Function) -> None:
+    """ActionFailed from a dataclass's own check ends the run with its sentence, and the record is consumed."""
+
+    @dataclass(frozen=True)
+    class Even:
+        cpu: int
+
+        def __post_init__(self) -> None:
+            if self.cpu % 2:
+                raise ActionFailed("The number of cores must be even.")
+
+    function.router.action("resize", inputs=Even)(lambda run: None)
+
+    assert function.run("resize", {"cpu": 3}) is None
+
+    assert function.ends()[0]["summary"] == "The number of cores must be even."
 
 
 @pytest.mark.parametrize("outcome", [Success(summary=object()), InProgress(external_run_id=object())])  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import traceback
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from port_runner import MessageError, MessagePaths
@@ -34,6 +34,12 @@ def make_record(message: Any) -> Record:
 
 def read(message: Any, **paths: Any) -> RunRequest | ForOthers:
     return read_message(make_record(message), MessagePaths(**paths))
+
+
+def run_ids(message: Any, **paths: Any) -> list[str]:
+    """Return the ids that may be the run's, in order."""
+    run_request = invocation_of(message, **paths)
+    return [run_request.run_id, *run_request.other_run_ids()]
 
 
 def invocation_of(message: Any, **paths: Any) -> RunRequest:
@@ -157,16 +163,9 @@ def test_arrays_at_the_top_are_searched(noise: list[Any]) -> None:
     [
         (event_file("agent_webhook_day2"), "it is for Port's own agent"),
         (with_method(type="KAFKA", agent=True), "it is for Port's own agent"),
-        (with_method(type="WEBHOOK", agent=False), "its action is not invoked over Kafka"),
         (with_method(type="GITLAB", agent=True), "it is for Port's own agent"),
-        (with_method(type="GITLAB"), "its action is not invoked over Kafka"),
-        (
-            {"runId": "r_1", "action": {"identifier": "a", "invocationMethod": {"type": "GITHUB"}}},
-            "its action is not invoked over Kafka",
-        ),
         ([{"runId": "r_1"}, event_file("agent_webhook_day2")], "it is for Port's own agent"),
-        ({"resourceType": "entity", "context": {"entity": "e"}}, "it is not about a run"),
-        ({"resourceType": "integration", "context": {"runId": "r_1"}}, "it is not about a run"),
+        ({"resourceType": "entity", "context": {"entity": "e"}}, "it is a change of an entity"),
         (
             {"resourceType": "run", "context": {"runId": "r_1"}, "changelogDestination": {"type": "KAFKA"}},
             "it is an entry of the change log",
@@ -174,11 +173,13 @@ def test_arrays_at_the_top_are_searched(noise: list[Any]) -> None:
     ],
 )
 def test_messages_for_other_consumers_are_left_to_them(message: Any, reason: str) -> None:
-    """Port's agent, other ways of invocation and the change log share the topic; the reason says which."""
+    """Port's agent and the change log share the topic; the reason says which."""
     assert read(message) == ForOthers(reason)
 
 
-@pytest.mark.parametrize("method", [{"type": "KAFKA"}, {"type": "KAFKA", "agent": False}, {"agent": None}, {}])
+@pytest.mark.parametrize(
+    "method", [{"type": "KAFKA"}, {"type": "KAFKA", "agent": False}, {"agent": None}, {}, {"type": "WEBHOOK"}]
+)
 def test_kafka_invocations_are_ours(method: Any) -> None:
     """Only a message that clearly names another consumer is left to it."""
     assert invocation_of(with_method(**method)).action == "create_vm"
@@ -287,10 +288,78 @@ def test_paths_are_the_users_to_choose() -> None:
     assert invocation.inputs == {"a": 1}
 
 
-def test_only_the_given_paths_are_looked_at() -> None:
-    """Paths that are given replace the usual ones."""
-    with pytest.raises(MessageError, match="it names no run"):
-        read({"runId": "r_1"}, run_id=["port.run"])
+def test_the_given_paths_are_looked_at_first() -> None:
+    """Paths that are given come before Port's own names, which are searched after them."""
+    message = {"runId": "r_1", "port": {"run": "r_2"}}
+
+    assert run_ids(message, run_id=["port.run"]) == ["r_2", "r_1"]
+    assert run_ids({"runId": "r_1"}, run_id=["port.run"]) == ["r_1"]
+
+
+REAL, OLD, NODE = "r_abcdefgh12345678", "run_q2mGf9ZYkFRnZJjB", "wfnr_abcdefgh12345678"
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        ({"name": "x", "port_context": {"runId": "r_1", "blueprint": "service", "entity": {}}}, ["r_1"]),
+        ({"name": "x", "port_context": {"run_id": "r_1"}}, ["r_1"]),
+        ({"name": "x", "run_id": "r_1"}, ["r_1"]),
+        ({"RUN_ID": "r_1"}, ["r_1"]),
+        ({"inputs": {"runID": "r_1"}}, ["r_1"]),
+        ({"port_payload": {"inputs": {"name": "x"}, "run": {"id": "r_1"}, "action": {"identifier": "act"}}}, ["r_1"]),
+        ({"a": [{"b": [{"port-context": {"run-id": "r_1"}}]}]}, ["r_1"]),
+        ({"variables": {"PORT_RUN_ID": {"value": REAL}}}, [REAL]),
+        ({"event": {"routing_key": OLD}}, [OLD]),
+        ([["x", {"labels": [REAL]}]], [REAL]),
+        ({"action": "deploy", "context": {"runId": "r_2"}, "runId": "r_1"}, ["r_2", "r_1"]),
+        ({"key": REAL, "runId": "r_1"}, ["r_1", REAL]),
+        ({"runId": "r_1", "deep": {"port_context": {"runId": "r_2"}}, "run_id": "r_3"}, ["r_1", "r_2", "r_3"]),
+        ({"runId": "r_1", "run": {"id": "r_1"}, "x": "r_1"}, ["r_1"]),
+        ({"workflowNodeRun": {"identifier": NODE}, "workflowRun": {"identifier": "wfr_abcdefgh12345678"}}, [NODE]),
+        ({"context": {"runId": "wfr_abcdefgh12345678", "nodeRunId": NODE}}, [NODE]),
+    ],
+    ids=repr,
+)
+def test_a_runs_id_is_found_at_any_place(message: Any, found: list[str]) -> None:
+    """The configured places come first, then Port's own names at any depth, then every value that is exactly an id."""
+    assert run_ids(message) == found
+
+
+@pytest.mark.parametrize(
+    ("message", "operation"),
+    [
+        ({"runId": "r_1", "operation": "DELETE"}, "DELETE"),
+        ({"runId": "r_1", "operation": "scale up", "port_context": {"trigger": {"operation": "DAY-2"}}}, "DAY-2"),
+        ({"runId": "r_1", "operation": "DELETE", "port_context": {"trigger": {"operation": "DAY-2"}}}, "DAY-2"),
+        ({"runId": "r_1", "trigger": "CREATE"}, "CREATE"),
+        ({"runId": "r_1", "operation": "scale up"}, None),
+        ({"runId": "r_1"}, None),
+    ],
+    ids=repr,
+)
+def test_only_ports_words_are_an_operation(message: Any, operation: str | None) -> None:
+    """An input can be called operation too, so the value must be Port's, and that of a trigger comes first."""
+    assert invocation_of(message).operation == operation
+
+
+@pytest.mark.parametrize("name", ["action", "operation", "resourceType", "properties", "inputs", "context", "trigger"])
+@pytest.mark.parametrize("value", ["x", "UPDATE", 5, None, {"a": 1}, ["x"]], ids=repr)
+def test_an_input_can_have_every_name(name: str, value: Any) -> None:
+    """An author who spreads the inputs at the root can have any names there, and the run is found."""
+    assert invocation_of({name: value, "port_context": {"runId": "r_1"}}).run_id == "r_1"
+
+
+@settings(deadline=None)
+@given(JSON, st.sampled_from(["runId", "run_id", "RUN_ID", "x"]), st.lists(st.sampled_from("abc"), max_size=4))
+def test_a_runs_id_is_found_within_any_json(around: Any, name: str, path: list[str]) -> None:
+    """A message with an id somewhere, and any JSON around it, leads to that id."""
+    message: Any = {name: REAL}
+    for each in path:
+        message = {each: message, "around": around}
+    assume(json.loads(json.dumps(message), parse_constant=lambda _: None) == message)  # JSON has no infinity
+
+    assert REAL in run_ids(message)
 
 
 def test_large_and_odd_numbers_survive() -> None:

@@ -109,8 +109,8 @@ def test_no_canary_in_any_line(function: Function, monkeypatch: pytest.MonkeyPat
     @function.router.action("misfit", inputs=Numbers)
     def misfit(run: ActionRun[Numbers]) -> None: ...
 
-    for number in range(5):
-        function.port.add_run(f"r_{number}")
+    for number, action in enumerate(["resize", "break", "refuse", "misfit", "unhandled"]):
+        function.port.add_run(f"r_{number}", action, blueprint="vm")
     event = kafka_event(*canary_messages(), json.dumps({"x": CANARIES["garbage"]}).encode() + b"}")
     for record in event["records"]["org_test.runs-0"]:
         record["headers"] = [{"x": list(CANARIES["kafka"].encode())}]

@@ -485,7 +485,49 @@ def test_no_message_raises_anything_else(part: Any) -> None:
             result = decrypted(inputs, shape, Decryptor(never), declared=())
         except SecretInputError:
             continue
-        assert result == inputs
+        assert {name: result[name] for name in inputs} == inputs
+
+
+MASK = "*****"
+
+
+@pytest.mark.parametrize("shown", [{"name": "x", "password": MASK}, {"name": "x"}], ids=["mask", "nothing"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda value: {"runId": "r_1", "password": value},
+        lambda value: {"runId": "r_1", "inputs": {"password": value}},
+        lambda value: {"port_payload": {"run": {"id": "r_1"}, "inputs": {"password": value}}},
+        lambda value: {"a": [{"password": MASK}, {"b": {"password": value}}], "runId": "r_1"},
+    ],
+    ids=["spread", "inputs", "trigger data", "deep"],
+)
+def test_the_encrypted_value_comes_from_the_message(shown: dict[str, Any], place: Any) -> None:
+    """Port shows a mask for a secret input, or nothing: the encrypted value is taken from any place in the message."""
+    result = decrypted(shown, place(sealed("s3cret")), decryptor(), declared={"password"})
+
+    assert (result["name"], result["password"].reveal()) == ("x", "s3cret")
+
+
+def test_a_mask_is_never_an_input() -> None:
+    """A secret of which only the mask is known is missing."""
+    assert decrypted({"password": MASK}, {"password": MASK}, decryptor(), declared={"password"}) == {}
+
+
+@pytest.mark.parametrize("around", [{}, {"port_payload": {}}], ids=["root", "trigger data"])
+def test_ports_trigger_data_names_the_secrets(around: dict[str, Any]) -> None:
+    """`action.encryptedProperties` names secrets of a handler that declares none."""
+    data = {"action": {"encryptedProperties": ["password"]}, "inputs": {"password": sealed("s3cret")}}
+    message = {"port_payload": data} if around else data
+
+    assert decrypted({"password": MASK}, message, decryptor(), declared=None)["password"].reveal() == "s3cret"
+
+
+def test_an_empty_secret_stays_empty() -> None:
+    """Port does not encrypt an empty text."""
+    listed = {"payload": {"censoredProperties": ["password"]}}
+
+    assert decrypted({"password": ""}, listed, decryptor(), declared=None) == {"password": ""}
 
 
 def test_definitions_name_the_encryption() -> None:
