@@ -191,17 +191,16 @@ class PortConnection:
         """Turn an error of Port's API into a sentence for the person who runs the command."""
         try:
             yield
-        except PortUnavailableError as error:
-            raise PortUnavailable(self._unavailable(error, what)) from error
         except PortApiError as error:
-            raise PortRefused(self._refusal(error, what)) from error
+            kind = PortUnavailable if _is_unavailable(error) else PortRefused
+            raise kind(self._sentence(error, what)) from error
 
-    def _unavailable(self, error: PortUnavailableError, what: str) -> str:
-        if error.status is None and (error.reason or "").endswith("Timeout"):
+    def _sentence(self, error: PortApiError, what: str) -> str:
+        if error.status is None and (not error.detail or (error.reason or "").endswith("Timeout")):
             return f"Port at {self.url} did not answer in time. Try again."
         if error.status is None:
             return f"Port at {self.url} cannot be reached ({error.detail}). Check the address and the network."
-        if error.status < 300:
+        if error.status < 400:  # a proxy's page, or a redirection to another address
             return (
                 f"{self.url} does not seem to be Port: it answered {error.status} without Port's JSON. "
                 "Check the address."
@@ -219,6 +218,11 @@ def _deadline() -> float:
     return time.monotonic() + READ_SECONDS
 
 
+def _is_unavailable(error: PortApiError) -> bool:
+    """Return whether the same request may succeed later. A proxy before Port has more statuses than are retried."""
+    return isinstance(error, PortUnavailableError) or (error.status or 0) >= 500
+
+
 def _advice(error: PortApiError) -> str:
     if error.status == 401:
         return (
@@ -232,6 +236,6 @@ def _advice(error: PortApiError) -> str:
     if error.status == 429:
         wait = "later" if error.retry_after is None else f"in {error.retry_after:.0f} s"
         return f"There were too many requests. Try again {wait}."
-    if isinstance(error, PortUnavailableError):
+    if _is_unavailable(error):
         return "Port has a fault. Try again later."
     return "Correct what was sent and run this again."

@@ -233,10 +233,11 @@ def test_outage_of_port_is_waited_out(port: FakePort, function: Function) -> Non
     runs = "/v1/actions/runs/"
     port.fail(runs, method="GET", status=503)
     port.fail(runs, method="GET", status=429)
+    port.fail(runs, method="GET", status=522)
     port.fail(runs, method="GET", drop="before")
 
     def steps(run_id: str) -> None:
-        port.wait_until(lambda: sum(r.path.startswith(runs) for r in port.requests) > 3)
+        port.wait_until(lambda: sum(r.path.startswith(runs) for r in port.requests) > 4)
         function.patch(run_id, status="SUCCESS")
 
     function.steps = steps

@@ -175,6 +175,8 @@ def test_wrong_credentials_are_explained_and_not_shown(port: FakePort) -> None:
     [
         ({"drop": "before"}, "cannot be reached"),
         ({"status": 503, "body": "<html>"}, "Try again later"),
+        ({"status": 522, "body": "<html>"}, "Try again later"),
+        ({"status": 302, "body": ""}, "does not seem to be Port"),
         ({"status": 429, "headers": {"Retry-After": "7"}}, "in 7 s"),
         ({"status": 403, "body": {"ok": False, "error": "forbidden"}}, "IP address"),
         (
