@@ -194,6 +194,8 @@ class PortConnection:
         except PortApiError as error:
             kind = PortUnavailable if _is_unavailable(error) else PortRefused
             raise kind(self._sentence(error, what)) from error
+        except ValueError as error:  # a file may hold NaN, which Python reads and JSON does not have
+            raise CommandFailed(f"Nothing was sent to Port ({what}): {error}. Correct the value.") from error
 
     def _sentence(self, error: PortApiError, what: str) -> str:
         if error.status is None and (not error.detail or (error.reason or "").endswith("Timeout")):

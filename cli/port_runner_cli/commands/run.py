@@ -113,7 +113,7 @@ def _pairs(arguments: Sequence[str], option: str) -> dict[str, str]:
 
 def _from_file(file: Any) -> dict[str, Any]:
     try:
-        inputs = json.load(file)
+        inputs = json.load(file, parse_constant=_no_number)
     except ValueError as error:
         raise SettingsError(f"The inputs in {file.name} are not JSON: {error}.") from error
     if not isinstance(inputs, dict):

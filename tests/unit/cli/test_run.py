@@ -356,7 +356,7 @@ def test_inputs_come_from_a_file(port: FakePort, tmp_path: Path) -> None:
     assert executions(port) == [{"properties": {**content, "cpu": 8}}] * 2
 
 
-@pytest.mark.parametrize("text", ["{", "[]", ""])
+@pytest.mark.parametrize("text", ["{", "[]", "", '{"cpu": NaN}'])
 def test_file_that_holds_no_inputs(port: FakePort, tmp_path: Path, text: str) -> None:
     """A file that is not a JSON object is named before Port is asked: code 2."""
     file = tmp_path / "inputs.json"

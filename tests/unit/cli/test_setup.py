@@ -197,6 +197,16 @@ def test_refusals_and_failures_are_sentences(port: FakePort, fault: dict[str, An
     assert "Traceback" not in result.output
 
 
+def test_number_that_json_does_not_have_is_a_sentence(port: FakePort, tmp_path: Path) -> None:
+    """Python reads NaN from a file. Port cannot be sent it, and the definition is named."""
+    file = tmp_path / "vm.json"
+    file.write_text('{"identifier": "vm", "schema": {"properties": {"size": {"type": "number", "default": NaN}}}}')
+    result = run(port, str(file))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Nothing was sent to Port (blueprint vm): ")
+    assert port.blueprints == {}
+
+
 def test_no_answer_in_time(port: FakePort, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request has a timeout."""
     monkeypatch.setattr(port_runner_cli.clients.port, "READ_SECONDS", 0.1)
