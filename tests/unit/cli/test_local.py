@@ -382,7 +382,7 @@ def test_watch_runs_again_on_save(source: Source, terminal: Callable[..., Termin
     code = (source.folder / "lambda_function.py").read_text()
     for mistake in ("def (", "import nothing_of_that_name"):
         (source.folder / "lambda_function.py").write_text(mistake)
-        screen.until("cannot be imported")
+        screen.until("Error: lambda_function cannot be imported")
         screen.until("Waiting")
     (source.folder / "lambda_function.py").write_text(code)
     screen.until("the third room")

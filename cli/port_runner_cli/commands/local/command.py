@@ -397,7 +397,7 @@ def _again_and_again(run: Local, debugger: bool, paths: list[Path], output: Outp
                 if debugger:
                     post_mortem(handled.error)
             except CommandFailed as error:
-                output.say(error.message, "red")
+                output.say(f"Error: {error.message}", "red")
             output.say("Waiting for a change; Ctrl-C ends this.", "dim")
             files = changed(paths, seen)
             output.say(f"\n{', '.join(file.name for file in files)} changed", "bold cyan")
