@@ -21,7 +21,7 @@ PARTS = ("lambda", "port", "scripts", "requirements")
 
 
 def add_action(directory: Path) -> Path:
-    """A copy of the project in the directory, with the handler in it and the environment that is here."""
+    """Copy the project into the directory, add the handler, and return the directory. The environment is shared."""
     for folder in PARTS:
         shutil.copytree(ROOT / folder, directory / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("Makefile", "pyproject.toml"):
@@ -32,13 +32,13 @@ def add_action(directory: Path) -> Path:
     text, imported = re.subn(r"^from handlers import .*$", IMPORT, entry_point.read_text(), flags=re.MULTILINE)
     text, included = re.subn(r"^(runner\.include\(vm\.router\))$", rf"\1\n{INCLUDE}", text, flags=re.MULTILINE)
     if (imported, included) != (1, 1):
-        raise ValueError(f"{entry_point} is not as README.md takes it to be")
+        raise ValueError(f"{entry_point} does not have the lines that README.md changes")
     entry_point.write_text(text)
     return directory
 
 
 def _take_environment(directory: Path) -> None:
-    """Make the environment that is here the copy's own too: it need not be installed twice."""
+    """Let the copy use this project's environment, so that it is not installed twice."""
     environment, copy = ROOT / ".venv", directory / ".venv"
     copy.mkdir()
     for each in environment.iterdir():

@@ -5,7 +5,7 @@ from click.testing import CliRunner, Result
 from port_runner_cli.__main__ import main
 from port_runner_sandbox.fake_port import FakePort
 
-# What decides for whom a command speaks; none of a developer's own settings may reach a test.
+# Variables that select Port, its credentials, or colors. A developer's own values must not affect a test.
 UNSET = (
     "PORT_API_URL",
     "PORT_CLIENT_ID",
