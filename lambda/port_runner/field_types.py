@@ -45,6 +45,15 @@ class FieldType:
     choices: tuple[tuple[Any, Any], ...] = ()
     dataclass: type | None = None
 
+    @property
+    def takes_none(self) -> bool:
+        """Return whether ``None`` fits, so that the input may be left out without a default."""
+        return (
+            self.kind in (Kind.ANY, Kind.NONE)
+            or any(value is None for value, _ in self.choices)
+            or (self.kind is Kind.UNION and any(part.takes_none for part in self.parts))
+        )
+
 
 _PLAIN = {
     Any: Kind.ANY,

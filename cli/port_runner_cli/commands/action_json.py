@@ -65,18 +65,20 @@ def declared_inputs(inputs: type) -> list[DeclaredInput]:
     """Return the inputs of a handler's dataclass, in its order."""
     hints = typing.get_type_hints(inputs)
     return [
-        DeclaredInput(
-            name=str(field.metadata.get("input", field.name)),
-            field=f"{inputs.__name__}.{field.name}",
-            definitions=_definitions(
-                field_type(hints[field.name], f"{inputs.__qualname__}.{field.name}"), field.metadata.get("blueprint")
-            ),
-            required=not _has_default(field) and type(None) not in typing.get_args(hints[field.name]),
-            default=_default(field),
-        )
+        _declared_input(field, field_type(hints[field.name], f"{inputs.__qualname__}.{field.name}"), inputs)
         for field in dataclasses.fields(inputs)
         if field.init
     ]
+
+
+def _declared_input(field: dataclasses.Field[Any], of: FieldType, inputs: type) -> DeclaredInput:
+    return DeclaredInput(
+        name=str(field.metadata.get("input", field.name)),
+        field=f"{inputs.__name__}.{field.name}",
+        definitions=_definitions(of, field.metadata.get("blueprint")),
+        required=not _has_default(field) and not of.takes_none,
+        default=_default(field),
+    )
 
 
 def _has_default(field: dataclasses.Field[Any]) -> bool:
@@ -117,7 +119,7 @@ def _definitions(of: FieldType, blueprint: str | None) -> list[Json]:
 
 
 def _is_entity(inputs: type) -> bool:
-    return any(field.name == "identifier" for field in dataclasses.fields(inputs))
+    return any(field.name == "identifier" and field.init for field in dataclasses.fields(inputs))
 
 
 def _choices(values: Iterable[Any]) -> list[Json]:
@@ -161,7 +163,12 @@ def action_definition(route: Route, *, operation: str | None = None, blueprint: 
 
 
 def _input_definition(declared: DeclaredInput) -> Json:
-    if len(declared.definitions) != 1:
+    if not declared.definitions:
+        raise CommandFailed(
+            f"{declared.field} takes nothing that people can enter in Port: give the field another type, or choices "
+            "that are text, numbers, or true and false."
+        )
+    if len(declared.definitions) > 1:
         raise CommandFailed(
             f"{declared.field} takes more than one type, and an input in Port has one: give the field the type that "
             "people are to enter."

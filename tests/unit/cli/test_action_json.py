@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import pytest
 
 from port_runner import ActionRouter, ActionRun, Secret
 from port_runner.routing import Route
-from port_runner_cli.commands.action_json import PAYLOAD, action_definition, merged
+from port_runner_cli.commands.action_json import PAYLOAD, action_definition, declared_inputs, merged
 from port_runner_cli.commands.setup import read_definitions
 from port_runner_cli.output import CommandFailed
 from port_runner_cli.project import load_runner
@@ -165,6 +165,28 @@ class Open:
 
 
 @dataclass(frozen=True)
+class Nothing:
+    value: None
+
+
+@dataclass(frozen=True)
+class NoChoices:
+    value: Literal[b"eu"]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A dataclass that makes its identifier itself, so that no input gives it."""
+
+    identifier: str = field(init=False)
+
+
+@dataclass(frozen=True)
+class Owner:
+    named: Named
+
+
+@dataclass(frozen=True)
 class Either:
     value: str | int
 
@@ -178,6 +200,8 @@ class Unknown:
     ("inputs", "sentence"),
     [
         (Open, "Open.value takes more than one type"),
+        (Nothing, "Nothing.value takes nothing that people can enter in Port"),
+        (NoChoices, "NoChoices.value takes nothing that people can enter in Port"),
         (Either, "Either.value takes more than one type"),
         (Unknown, 'field(metadata={"blueprint": "…"})'),
     ],
@@ -187,6 +211,20 @@ def test_what_port_has_no_input_for_is_refused(inputs: type, sentence: str) -> N
     with pytest.raises(CommandFailed) as raised:
         action_definition(route_of(inputs))
     assert sentence in str(raised.value)
+
+
+def test_a_dataclass_whose_identifier_is_not_an_input_is_an_object() -> None:
+    """A dataclass takes an entity only if its `identifier` can be given."""
+    [declared] = declared_inputs(Owner)
+    assert declared.definitions == [{"type": "object"}]
+
+
+def test_an_input_that_may_be_none_is_optional() -> None:
+    """A choice of None lets people leave the input out, as None in a union does."""
+    inputs = make_dataclass("Inputs", [("x", Literal["eu", None])])
+    [declared] = declared_inputs(inputs)
+    assert declared.required is False
+    assert declared.definitions == [{"type": "string", "enum": ["eu"]}]
 
 
 def test_shipped_action_has_the_payload_that_is_generated() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from port_runner import RegistrationError, Secret
+from port_runner import InputError, RegistrationError, Secret
 from port_runner.field_types import ANY, FieldType, Kind, field_type
 from port_runner.inputs import make_reader
 from port_runner_cli.commands.action_json import declared_inputs
@@ -59,6 +59,18 @@ def test_a_type_that_registers_has_a_definition_in_port(hint: Any) -> None:
     [declared] = declared_inputs(inputs)
 
     assert declared.definitions
+
+
+@pytest.mark.parametrize("hint", [*HINTS, Literal["eu", None], Literal["eu"] | None, None], ids=str)
+def test_takes_none_says_what_the_reader_does(hint: Any) -> None:
+    """An input without a default may be left out if, and only if, its field type says that it takes None."""
+    read = make_reader(make_dataclass("Inputs", [("x", hint)]))
+    try:
+        left_out = read({}).x is None
+    except InputError:
+        left_out = False
+
+    assert field_type(type(None) if hint is None else hint, "Inputs.x").takes_none is left_out
 
 
 def test_the_examples_have_every_kind() -> None:
