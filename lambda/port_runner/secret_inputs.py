@@ -113,11 +113,11 @@ def object_in(secret: Secret[str]) -> Secret[dict[str, Any]] | None:
         return None
 
 
-class _DoesNotFit(Exception):
+class _CannotDecrypt(Exception):
     """A value cannot be decrypted with this secret. The text completes "could not be decrypted: …"."""
 
 
-class _Kept:
+class _CachedSecret:
     """A secret that is read at its first use, and read again if it does not fit, because it may have been rotated."""
 
     def __init__(self, read: Callable[[], str]) -> None:
@@ -126,7 +126,7 @@ class _Kept:
 
     def decrypt(self, how: Callable[[bytes, str], bytes], data: bytes) -> bytes:
         if self._secret is not None:
-            with suppress(_DoesNotFit):
+            with suppress(_CannotDecrypt):
                 return how(data, self._secret)
         self._secret = self._read()
         return how(data, self._secret)
@@ -140,8 +140,8 @@ class Decryptor:
     """
 
     def __init__(self, client_secret: Callable[[], str], private_key: Callable[[], str] | None = None) -> None:
-        self._client_secret = _Kept(client_secret)
-        self._private_key = None if private_key is None else _Kept(private_key)
+        self._client_secret = _CachedSecret(client_secret)
+        self._private_key = None if private_key is None else _CachedSecret(private_key)
 
     def decrypt(self, name: str, value: Any, algorithm: str | None = None) -> str:
         """Return the text encrypted in *value*, the input *name*. Without *algorithm*, try both schemes.
@@ -155,7 +155,7 @@ class Decryptor:
         for each in (AES256_GCM, CLIENT_SIDE) if algorithm is None else (algorithm,):
             try:
                 plain = self._decrypted(data, each)
-            except _DoesNotFit as reason:
+            except _CannotDecrypt as reason:
                 reasons.append(str(reason))
             else:
                 return _text_in(name, plain)
@@ -165,9 +165,9 @@ class Decryptor:
         if algorithm == AES256_GCM:
             return self._client_secret.decrypt(_with_client_secret, data)
         if algorithm != CLIENT_SIDE:
-            raise _DoesNotFit("its encryption is not known here")
+            raise _CannotDecrypt("its encryption is not known here")
         if self._private_key is None:
-            raise _DoesNotFit(
+            raise _CannotDecrypt(
                 "there is no private key to try (CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN must name the secret that has it)"
             )
         return self._private_key.decrypt(_with_private_key, data)
@@ -176,13 +176,13 @@ class Decryptor:
 def _with_client_secret(data: bytes, client_secret: str) -> bytes:
     key = client_secret.encode("utf-8", "surrogatepass")[:KEY_BYTES]
     if len(key) < KEY_BYTES:
-        raise _DoesNotFit(
+        raise _CannotDecrypt(
             f"the client secret has fewer than {KEY_BYTES} bytes (if Port encrypts with another, "
             "PORT_ENCRYPTION_SECRET must be that one)"
         )
     plain = _unsealed(key, data[:AES256_GCM_IV_BYTES], data[AES256_GCM_IV_BYTES:])
     if plain is None:
-        raise _DoesNotFit(
+        raise _CannotDecrypt(
             "the client secret does not fit (if Port encrypts with another, PORT_ENCRYPTION_SECRET must be that one)"
         )
     return plain
@@ -203,7 +203,7 @@ def _with_private_key(data: bytes, pem: str) -> bytes:
     # Report every failure alike: distinguishing them would create a decryption oracle.
     plain = _unsealed(key, iv, rest[key_length:]) if len(key) == KEY_BYTES else None
     if plain is None:
-        raise _DoesNotFit(
+        raise _CannotDecrypt(
             "the private key does not fit (the one that CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN names must belong to the "
             "public key in the action)"
         )
@@ -221,7 +221,7 @@ def _private_key(pem: str) -> Any:
     except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: the key has a passphrase
         key = None
     if not isinstance(key, RSAPrivateKey):
-        raise _DoesNotFit(
+        raise _CannotDecrypt(
             "the private key cannot be read (CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN must name an RSA key in PEM without a "
             "passphrase)"
         )

@@ -52,7 +52,7 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read the environment. Raises ``ConfigurationError`` with the variable's name and the values that it takes."""
-        read = _Reader(environment)
+        read = _Variables(environment)
         settings = cls(
             port_api_url=read.url("PORT_API_URL", DEFAULT_PORT_API_URL),
             port_credentials_secret_arn=read.text("PORT_CREDENTIALS_SECRET_ARN"),
@@ -121,7 +121,7 @@ class Settings:
         )
 
 
-class _Reader:
+class _Variables:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
 

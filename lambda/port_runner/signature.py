@@ -47,7 +47,7 @@ def verify(text: str, secret: str) -> Verdict:
     # A number stays text here, as it arrived. Port writes no other type here, and no name in two spellings.
     if not all(len(found) == 1 and type(found[0]) in (str, _Verbatim) for found in (signatures, timestamps)):
         return Verdict.INVALID
-    expected = [_signature(secret, timestamps[0], signed) for signed in _what_may_be_signed(message, headers)]
+    expected = [_signature(secret, timestamps[0], signed) for signed in _signed_texts(message, headers)]
     matches = [hmac.compare_digest(each, _utf8(signatures[0])) for each in expected]
     return Verdict.VALID if any(matches) else Verdict.INVALID
 
@@ -73,7 +73,7 @@ def _under(headers: Mapping[str, Any], name: str) -> list[Any]:
     return [value for spelling, value in headers.items() if spelling.lower() == name]
 
 
-def _what_may_be_signed(message: Mapping[str, Any], headers: Mapping[str, Any]) -> list[str]:
+def _signed_texts(message: Mapping[str, Any], headers: Mapping[str, Any]) -> list[str]:
     """Return the texts that Port may have signed: with the remaining headers, possibly empty, and without any.
 
     Port's agent meets both forms, depending on the action's invocation. The form over Kafka is not documented.
