@@ -26,7 +26,7 @@ from localstack.services.lambda_.provider_utils import get_function_version_from
 from localstack.utils.aws.arns import parse_arn
 from localstack.utils.aws.client_types import ServicePrincipal
 
-from localstack_plugin.kafka_records import Record, make_event, partition_key, passes, to_event_record
+from localstack_plugin.kafka_records import Record, make_event, name_partition, passes, to_event_record
 
 LOG = logging.getLogger(__name__)
 
@@ -351,7 +351,7 @@ class KafkaPoller(Poller):
         """Return the records that the function named as failed, or all of them if it named one that it did not get."""
         if "ReportBatchItemFailures" not in self._mapping["FunctionResponseTypes"]:
             return []
-        given = {(partition_key(record), record["offset"]): record for record in batch.records}
+        given = {(name_partition(record), record["offset"]): record for record in batch.records}
         try:
             items = (json.loads(answer) or {}).get("batchItemFailures") or []
             named = [(item["itemIdentifier"]["partition"], item["itemIdentifier"]["offset"]) for item in items]

@@ -1,4 +1,4 @@
-"""Kafka messages as a self-managed Kafka event shows them, and the mapping's filters over them.
+"""Kafka messages as records of a self-managed Kafka event, and the mapping's filters for them.
 
 https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html
 https://docs.aws.amazon.com/lambda/latest/dg/kafka-filtering.html
@@ -16,7 +16,7 @@ type Record = dict[str, Any]
 
 
 def to_event_record(message: Message) -> Record:
-    """One message as the event holds it; a message without key or value has no such property."""
+    """Return a message as Lambda's event holds it. Without a key or value, the record has no such property."""
     kind, timestamp = message.timestamp()
     record: Record = {
         "topic": message.topic(),
@@ -33,16 +33,16 @@ def to_event_record(message: Message) -> Record:
     return record
 
 
-def partition_key(record: Record) -> str:
-    """`TOPIC-PARTITION`, the key of a record's list in the event."""
+def name_partition(record: Record) -> str:
+    """Return `TOPIC-PARTITION`, the key of the record's list in the event."""
     return f"{record['topic']}-{record['partition']}"
 
 
 def make_event(bootstrap_servers: list[str], records: list[Record]) -> dict[str, Any]:
-    """The event with these records, by partition."""
+    """Return the event with these records, grouped by partition."""
     by_partition: dict[str, list[Record]] = {}
     for record in records:
-        by_partition.setdefault(partition_key(record), []).append(record)
+        by_partition.setdefault(name_partition(record), []).append(record)
     return {
         "eventSource": "SelfManagedKafka",
         "bootstrapServers": ",".join(bootstrap_servers),

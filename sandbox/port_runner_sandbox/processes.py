@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+# The watcher is run by its path, as a script: with -I -S, its interpreter has no packages and starts faster. It stands
+# with the plugin, which may import nothing else of the project.
 WATCHER = Path(__file__).parents[1] / "localstack_plugin" / "watcher.py"
 
 
