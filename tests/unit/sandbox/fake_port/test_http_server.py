@@ -1,0 +1,111 @@
+"""The fake Port's server keeps requests and connections, and ends with all of its threads."""
+
+import socket
+import threading
+import time
+
+import pytest
+import requests
+
+from port_runner_sandbox.fake_port import FakePort
+from tests.unit.sandbox.fake_port.client import ENTITIES, Client
+
+
+def test_body_above_one_mebibyte_is_413(client: Client) -> None:
+    """A body over 1 MiB gets 413, and the connection can be used again."""
+    body = {"identifier": "big", "title": "x" * 1024 * 1024}
+    assert client.refused("POST", "/blueprints/vm/entities", body)[0] == 413
+    assert client.ok("GET", "/organization")
+    assert len({request.connection for request in client.port.requests}) == 1
+
+
+@pytest.mark.parametrize("text", [b"{", b"", b'{"properties": {"cpu_cores": NaN}}'])
+def test_body_that_is_not_json_is_422(client: Client, text: bytes) -> None:
+    """A body that is no JSON gets 422, NaN included, and is kept as None."""
+    url = f"{client.port.url}/v1/blueprints/vm/entities"
+    assert client.session.post(url, data=text, timeout=5).status_code == 422
+    assert client.port.requests[-1].body is None
+
+
+def test_what_was_received_is_kept(client: Client) -> None:
+    """Every request is kept in order, with path as sent, query, body, headers, status and time."""
+    before = time.time()
+    client.call("POST", ENTITIES, {"identifier": "á/b"}, upsert="true", run_id="r_x")
+    client.call("GET", f"{ENTITIES}/%C3%A1%2Fb")
+    posted, read = client.port.requests[-2:]
+    assert (posted.method, posted.path, posted.body) == (
+        "POST",
+        "/v1/blueprints/vm/entities",
+        {"identifier": "á/b"},
+    )
+    assert posted.query == {"upsert": "true", "run_id": "r_x"}
+    assert (posted.status, posted.headers["content-type"]) == (404, "application/json")
+    assert (read.path, read.body, read.query) == ("/v1/blueprints/vm/entities/%C3%A1%2Fb", None, {})
+    assert before <= posted.at <= read.at <= time.time()
+
+
+def test_connections_are_numbered_and_kept_alive(client: Client) -> None:
+    """One session is one connection; another client's is another."""
+    for _ in range(5):
+        client.ok("GET", "/organization")
+    assert {request.connection for request in client.port.requests} == {1}
+    Client(client.port).ok("GET", "/organization")
+    assert client.port.requests[-1].connection == 2
+
+
+def test_answers_are_quick(client: Client) -> None:
+    """No answer waits for a delayed acknowledgement: 40 ms a request, with Nagle's algorithm on."""
+    durations = []
+    for _ in range(50):
+        started = time.monotonic()
+        client.ok("GET", "/actions/create_vm")
+        durations.append(time.monotonic() - started)
+    # The first ones are quick either way; of the rest, the quicker half says it on a busy machine too.
+    assert sorted(durations[20:])[10] < 0.035
+
+
+def test_requests_side_by_side(client: Client) -> None:
+    """Many clients at once lose nothing: of one identifier exactly one creation succeeds."""
+    statuses: list[int] = []
+    start = threading.Barrier(16)
+
+    def work() -> None:
+        mine = Client(client.port)
+        start.wait()
+        for number in range(10):
+            statuses.append(mine.call("POST", ENTITIES, {"identifier": str(number)}).status_code)
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (statuses.count(201), statuses.count(409)) == (10, 150)
+
+
+def test_leaving_ends_everything_at_once() -> None:
+    """Kept connections and delayed answers do not hold the end up; no thread and no open port is left."""
+    before = set(threading.enumerate())
+    with FakePort() as port:
+        idle, client = Client(port), Client(port)
+        port.fail("/v1/org", delay=60)
+        failures: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                client.call("GET", "/org")
+            except requests.ConnectionError as error:
+                failures.append(error)
+
+        caller = threading.Thread(target=ask)
+        caller.start()
+        port.wait_until(lambda: port.requests[-1].path == "/v1/org")
+    deadline = time.monotonic() + 5
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) - before == set()
+    assert len(failures) == 1
+    with pytest.raises(requests.ConnectionError):
+        idle.call("GET", "/organization")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(port.url.rsplit(":", 1)[1])), timeout=1)

@@ -1,0 +1,115 @@
+"""Bodies, queries and identifiers that Port refuses are refused."""
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.unit.sandbox.fake_port.client import ENTITIES, INPUTS, Client, action, definition
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"identifier": "a b"},
+        {"identifier": "a=b"},
+        {"title": ""},
+        {"schema": {"properties": {"bad name": {"type": "string"}}}},
+        {"schema": {"properties": {"p": {"type": "text"}}}},
+        {"description": "x" * 201},
+        {"relations": {"r": {"target": "vm"}}},
+        {"changelogDestination": {"type": "KAFKA", "topic": "mine"}},
+    ],
+)
+def test_blueprint_out_of_schema_is_422(bare: Client, changes: dict[str, Any]) -> None:
+    """Identifier, title, property names and types, relations and destination have Port's rules."""
+    body = {**definition("vm_blueprint"), **changes}
+    assert bare.refused("POST", "/blueprints", body) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        action("a/b"),
+        action(".."),
+        action("a b"),
+        action(createdAt="2026-01-01T00:00:00.000Z"),
+        action(invocationMethod={"type": "KAFKA", "topic": "mine"}),
+        action(invocationMethod={"type": "KAFKA", "payload": "{{ .inputs }}"}),
+        action(invocationMethod={"type": "SQS"}),
+        action(trigger="CREATE"),
+        action(trigger={"type": "self-service", "operation": "CREATE"}),
+        action(operation="UPDATE"),
+        {"identifier": "a", "trigger": action()["trigger"]},
+    ],
+)
+def test_action_out_of_schema_is_422(client: Client, body: dict[str, Any]) -> None:
+    """An action has Port's second version's keys and no others, and an identifier without a slash."""
+    assert client.refused("POST", "/actions", body) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize("identifier", ["výkon", "a.b", "vm+1@x:y=z", "机器"])
+def test_action_identifier_may_hold_any_letter(client: Client, identifier: str) -> None:
+    """Letters of every script are legal in identifiers."""
+    client.ok("POST", "/actions", action(identifier))
+    assert client.ok("GET", f"/actions/{quote(identifier, safe='')}")
+
+
+def test_execution_takes_properties_and_entity_only(client: Client) -> None:
+    """The body of an execution has no other key, and must have properties."""
+    for body in ({"properties": INPUTS, "run_as": "me"}, {}):
+        assert client.refused("POST", "/actions/create_vm/runs", body) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": "IN_PROGRESS"},
+        {"status": "DONE"},
+        {"label": "x"},
+        {"message": "text"},
+        {"link": 1},
+        {"link": ["a", 1]},
+        {"statusLabel": None},
+    ],
+)
+def test_run_update_out_of_schema_is_422(client: Client, body: dict[str, Any]) -> None:
+    """IN_PROGRESS must not be sent, unknown keys are refused, and values have types."""
+    run_id = client.execute()
+    assert client.refused("PATCH", f"/actions/runs/{run_id}", body) == (422, "invalid_request")
+    assert client.port.runs[run_id]["status"] == "IN_PROGRESS"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"message": 1}, {"message": "m", "level": "INFO"}, {"message": "m", "terminationStatus": "OK"}],
+)
+def test_log_out_of_schema_is_422(client: Client, body: dict[str, Any]) -> None:
+    """A log has a message, and no keys but Port's."""
+    answer = client.refused("POST", f"/actions/runs/{client.execute()}/logs", body)
+    assert answer == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "name", ["upsert", "merge", "validation_only", "create_missing_related_entities", "delete_dependents"]
+)
+@pytest.mark.parametrize("value", ["True", "False", "1", ""])
+def test_booleans_of_the_query_are_lower_case(client: Client, name: str, value: str) -> None:
+    """Only `true` and `false` are booleans: what Python's str() makes of them is 422."""
+    client.ok("POST", ENTITIES, {"identifier": "box"})
+    method, path = ("DELETE", f"{ENTITIES}/box") if name == "delete_dependents" else ("POST", ENTITIES)
+    assert client.refused(method, path, {"identifier": "new"}, **{name: value}) == (422, "invalid_request")
+    assert list(client.port.entities) == [("vm", "box")]
+
+
+@pytest.mark.parametrize("identifier", ["a b", "", ".", "..", "a(b)", "a,b", "a#b", "a" * 1001, "a²", 7, None])
+def test_illegal_entity_identifier_is_422(client: Client, identifier: Any) -> None:
+    """Letters, digits and @ _ . + : \\ / = - are all an identifier may hold, up to 1000 of them."""
+    assert client.refused("POST", ENTITIES, {"identifier": identifier}) == (422, "invalid_request")
+
+
+def test_bulk_takes_one_to_twenty(client: Client) -> None:
+    """None, and more than 20 at once, get 422."""
+    for count, status in ((0, 422), (1, 200), (20, 200), (21, 422)):
+        body = {"entities": [{"identifier": str(number)} for number in range(count)]}
+        assert client.call("POST", f"{ENTITIES}/bulk", body, upsert="true").status_code == status
