@@ -9,8 +9,6 @@ from port_runner_sandbox.fake_port import FakePort
 from tests.support.project import DEFINITIONS
 
 INPUTS = {"cpu": 2, "memory": 4, "storage": 50, "region": "eu-west-1"}
-
-
 ENTITIES = "/blueprints/vm/entities"
 
 
