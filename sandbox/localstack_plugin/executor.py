@@ -1,4 +1,4 @@
-"""Runs a function's deployed zip and layers as a process of this machine, instead of in a container of LocalStack."""
+"""A function's deployed zip and layers, run as a process of this machine instead of in a container."""
 
 import json
 import os
@@ -18,10 +18,14 @@ from localstack_plugin.runtime_api import Invocation
 
 
 def interpreter(runtime: str) -> str:
-    """The Python that stands for a runtime, from `LOCAL_LAMBDA_RUNTIMES`: JSON, runtime to interpreter's path."""
+    """Return the Python interpreter that stands for a runtime.
+
+    `LOCAL_LAMBDA_RUNTIMES` is a JSON object of runtimes and paths of interpreters. Raises ValueError if it lacks the
+    runtime.
+    """
     runtimes: dict[str, str] = json.loads(os.environ["LOCAL_LAMBDA_RUNTIMES"])
     if runtime not in runtimes:
-        raise ValueError(f"No runtime {runtime} here, only {', '.join(runtimes)}")
+        raise ValueError(f"The runtime {runtime} is not in LOCAL_LAMBDA_RUNTIMES. Use one of: {', '.join(runtimes)}.")
     return runtimes[runtime]
 
 
@@ -50,7 +54,7 @@ class ProcessExecutor(RuntimeExecutor):
 
     @classmethod
     def cleanup_version(cls, function_version: FunctionVersion) -> None:
-        """Nothing to do: LocalStack removes the unpacked code itself."""
+        """Do nothing: LocalStack removes the unpacked code itself."""
 
     def get_address(self) -> str:
         return "127.0.0.1"
@@ -121,13 +125,13 @@ class ProcessExecutor(RuntimeExecutor):
             process.end()
 
     def _runtime_environment(self, lambda_environment: dict[str, Any]) -> dict[str, str]:
-        """The function's environment: Lambda's variables, with this machine's paths instead of /var/task and /opt."""
+        """Return Lambda's variables, with this machine's paths instead of /var/task and /opt."""
         environment = {
             name: str(value)
             for name, value in lambda_environment.items()
             if not name.startswith("LOCALSTACK_") and name != "EDGE_PORT"
         }
-        # The last layer's files lie over those of the layers before it.
+        # The files of a later layer replace those of earlier layers.
         layers = [layer.code.get_unzipped_code_location() for layer in reversed(self._function.layers)]
         packages = [
             layer / folder

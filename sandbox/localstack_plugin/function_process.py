@@ -30,8 +30,8 @@ class Result:
 class FunctionProcess:
     """A started function process.
 
-    `python` is the interpreter that stands for the runtime. `environment` is all the process gets. What it writes
-    is appended to `log`.
+    `python` is the interpreter that stands for the runtime. The process has no variables except `environment`. Its
+    output is appended to `log`.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FunctionProcess:
         return Result(_error("Runtime.ExitError", f"Error: {self._how_it_ended()}"), True)
 
     def invoke(self, invocation: Invocation, timeout: float) -> Result:
-        """Send one event and wait for its end. The process may have ended then."""
+        """Send one event and return its result. After an error, the process may have ended."""
         deadline = time.monotonic() + timeout
         self._api.send(invocation)
         while message := self._receive(deadline):
@@ -88,7 +88,7 @@ class FunctionProcess:
         return Result(_error("Sandbox.Timedout", text), True, timed_out=True)
 
     def end(self) -> None:
-        """End the process and all that it has started."""
+        """End the process and every process that it has started."""
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait()

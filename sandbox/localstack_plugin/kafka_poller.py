@@ -1,10 +1,10 @@
-"""Polls Kafka for a self-managed event source mapping, which LocalStack itself only stores.
+"""A poller of Kafka for self-managed event source mappings, which LocalStack itself only stores.
 
-Works as AWS documents its own poller: everything comes from the mapping and from the secrets it names.
+It works as AWS documents its own poller. It reads all its settings from the mapping and the mapping's secrets.
 https://docs.aws.amazon.com/lambda/latest/dg/with-kafka-configure.html
 https://docs.aws.amazon.com/lambda/latest/dg/kafka-retry-configurations.html
 
-One invocation at a time for each mapping; a batch that waits for its next attempt holds up its own partitions only.
+Each mapping has one invocation at a time. A batch that waits for its next attempt blocks only its own partitions.
 """
 
 import json
@@ -34,7 +34,7 @@ SESSION_TIMEOUT_MS = int(os.environ.get("LOCAL_LAMBDA_KAFKA_SESSION_TIMEOUT_MS",
 MAX_RETRY_DELAY_SECONDS = float(os.environ.get("LOCAL_LAMBDA_MAX_RETRY_DELAY_SECONDS", "60"))
 FIRST_RETRY_DELAY_SECONDS = 0.1
 RECONNECT_SECONDS = 0.5
-# LocalStack stops a poller between two calls only: none may take long.
+# LocalStack can stop a poller only between two calls, so no call may take long.
 POLL_SECONDS = 0.1
 DEFAULT_WINDOW_SECONDS = 0.5
 MAX_EVENT_BYTES = 6 * 1024 * 1024
@@ -69,12 +69,15 @@ def mapping_defaults(uuid: str) -> dict[str, Any]:
 
 
 class SourceFault(Exception):
-    """The cluster or a secret cannot be used; the text is for `LastProcessingResult`."""
+    """The cluster or a secret cannot be used. The text goes to `LastProcessingResult`."""
 
 
 @dataclass
 class Batch:
-    """Records that make one event. `due` is the monotonic time of the next attempt, or of closing before the first."""
+    """The records of one event.
+
+    `due` is a monotonic time: when the batch closes, and after that, when its next attempt starts.
+    """
 
     records: list[Record] = field(default_factory=list)
     size: int = 0
@@ -102,7 +105,7 @@ def partition_of(record: Record) -> Partition:
 
 
 class KafkaPoller(Poller):
-    """The poller of one mapping; LocalStack calls `poll_events` again and again until the mapping is stopped."""
+    """The poller of one mapping. LocalStack calls `poll_events` repeatedly until the mapping is stopped."""
 
     def __init__(self, mapping: dict[str, Any], processor: EventProcessor) -> None:
         super().__init__(processor=processor)
@@ -115,7 +118,7 @@ class KafkaPoller(Poller):
         self._store = lambda_stores[function.id.account][function.id.region]
         self._lambda = get_internal_client(
             mapping["FunctionArn"],
-            # A call that is answered late must not be made again.
+            # A retry after a late answer would invoke the function twice.
             Config(retries={"total_max_attempts": 1}, read_timeout=905, tcp_keepalive=True),
         )
         self._consumer: Consumer | None = None
@@ -131,7 +134,7 @@ class KafkaPoller(Poller):
         return "SelfManagedKafka"
 
     def poll_events(self) -> None:
-        # Nothing may be raised: LocalStack's loop ends on an error from a source that has no ARN.
+        # Catch every error: one from a source without an ARN would end LocalStack's loop.
         try:
             self._consumer = self._consumer or self._connect()
             if not self._deliver_one():
@@ -156,7 +159,7 @@ class KafkaPoller(Poller):
         self._fault = None
         settings: dict[str, Any] = {
             "bootstrap.servers": ",".join(self._servers),
-            # Nothing listens on the IPv6 address that localhost may have.
+            # localhost may have an IPv6 address, but the cluster listens on IPv4 only.
             "broker.address.family": "v4",
             "group.id": self._mapping["SelfManagedKafkaEventSourceConfig"]["ConsumerGroupId"],
             "auto.offset.reset": "latest" if self._mapping["StartingPosition"] == "LATEST" else "earliest",
@@ -165,7 +168,7 @@ class KafkaPoller(Poller):
             "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 5,
             # An invocation may take long, and the group has no other members.
             "max.poll.interval.ms": 86_400_000,
-            # The broker looks for new records twice in this time only.
+            # The broker looks for new records only twice in this time.
             "fetch.wait.max.ms": 50,
             "log_level": 2,
             "error_cb": self._note_fault,
@@ -204,17 +207,17 @@ class KafkaPoller(Poller):
             secret = json.loads(text)
             return {key: secret[key] for key in keys}
         except (ValueError, TypeError, KeyError):
-            # Without the cause: its text could show what the secret holds.
+            # Leave out the cause: its text could show the secret.
             raise SourceFault(f"The secret {arn} must be a JSON object with {' and '.join(keys)}") from None
 
     def _note_fault(self, error: KafkaError) -> None:
         LOG.info("Event source mapping %s: %s", self._mapping["UUID"], error.str())
-        # The first one tells the cause; that no broker is left only follows from it.
+        # The first error is the cause. "All brokers are down" only follows from it.
         if error.code() in FAULTS and not self._fault:
             self._fault = f"{FAULTS[error.code()]}: {error.str()}"
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Start at the group's offset, else where this poller was, else at the mapping's starting position."""
+        """Start at the group's offset, or where this poller was, or at the mapping's starting position."""
         self._forget()
         for partition in consumer.committed(partitions, timeout=10):
             if partition.offset >= 0:
@@ -238,7 +241,7 @@ class KafkaPoller(Poller):
         self._forget()
 
     def _forget(self) -> None:
-        """Drop what was read and not committed: it is read again."""
+        """Drop the records that were read but not committed. They are read again."""
         self._open = Batch()
         self._closed = []
         self._paused = set()
@@ -248,7 +251,7 @@ class KafkaPoller(Poller):
         message = consumer.poll(POLL_SECONDS)
         if self._fault:
             raise SourceFault(self._fault)
-        # A message without a value is false.
+        # Compare with None: a message without a value is false.
         if message is not None:
             if message.error():
                 raise KafkaException(message.error())
@@ -301,7 +304,7 @@ class KafkaPoller(Poller):
 
     # The function
     def _deliver_one(self) -> bool:
-        """Deliver the first batch whose time has come and that no earlier one of its partitions holds up."""
+        """Deliver the first batch that is due and has no earlier batch in its partitions. Return False without one."""
         held: set[Partition] = set()
         for batch in self._closed:
             if time.monotonic() >= batch.due and not batch.partitions & held:
@@ -312,7 +315,7 @@ class KafkaPoller(Poller):
         return False
 
     def _deliver(self, batch: Batch) -> list[Batch]:
-        """Invoke the function with a batch; gives what is left to be delivered in its place."""
+        """Invoke the function with a batch. Return the batches that are left to deliver in its place."""
         batch = self._without_expired(batch)
         if not batch.records:
             return []
@@ -376,7 +379,7 @@ class KafkaPoller(Poller):
         self._discard(batch.part(expired, batch.attempts), "RecordAgeExceeded")
         return batch.part([record for record in batch.records if record["timestamp"] >= oldest], batch.attempts)
 
-    # What is given up
+    # Batches that are given up
     def _destination(self) -> str | None:
         return self._mapping["DestinationConfig"].get("OnFailure", {}).get("Destination")
 

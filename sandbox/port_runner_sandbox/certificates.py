@@ -1,4 +1,4 @@
-"""A certificate authority of our own, and the Kafka endpoint's certificate."""
+"""The sandbox's own certificate authority, and the certificate of its Kafka endpoint."""
 
 import datetime
 import ipaddress

@@ -46,7 +46,7 @@ class Gateway:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         self._log.addHandler(handler)
         self._loop = asyncio.new_event_loop()
-        # A failed handshake, say: the client does not trust our authority.
+        # For example a failed handshake, because the client does not trust the sandbox's authority.
         self._loop.set_exception_handler(
             lambda loop, context: self._log.info("%s: %s", context["message"], context.get("exception"))
         )
@@ -103,7 +103,7 @@ class Gateway:
         except Refused as refused:
             self._log.info("refused: %s", refused)
         except (OSError, EOFError):
-            # The client, or the broker, has gone.
+            # The client or the broker has disconnected.
             pass
         finally:
             self._connections.pop(writer, None)

@@ -57,10 +57,13 @@ class Kafka:
         topic: str | None = None,
         partition: int = -1,
     ) -> None:
-        """Produce one record, by default to `topic`, and wait until the broker has it; KafkaException if not."""
+        """Produce one record, by default to `topic`, and wait until the broker has it.
+
+        Raises KafkaException if the broker refuses it, or TimeoutError if the broker does not answer.
+        """
         errors: list[KafkaException] = []
         if self._producer is None:
-            # The broker tells a wrong end of a partition after a batch of several records.
+            # After a batch of several records, the broker reports a wrong end of the partition.
             self._producer = Producer(self.client_config() | {"linger.ms": 0, "batch.num.messages": 1})
         self._producer.produce(
             topic or self.topic,
@@ -84,7 +87,7 @@ class Kafka:
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while name not in admin.list_topics(timeout=TIMEOUT_SECONDS).topics:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"The topic {name} is not there {TIMEOUT_SECONDS} seconds after its creation")
+                raise TimeoutError(f"The topic {name} does not exist {TIMEOUT_SECONDS} seconds after its creation")
             time.sleep(0.02)
 
     def committed(self, group: str, topic: str | None = None, partitions: int = 1) -> list[int | None]:
@@ -95,7 +98,7 @@ class Kafka:
         return [place.offset if place.offset >= 0 else None for place in found]
 
     def change_password(self, password: str) -> None:
-        """Change the user's password, as a rotation at Port's end would: clients with the old one are out."""
+        """Change the user's password, as a rotation by Port would, and disconnect clients that have the old one."""
         self._set_password(self.username, password)
         self.password = password
         self._producer = None

@@ -1,4 +1,4 @@
-"""LocalStack from an environment of its own, with our plugins, or one that runs already."""
+"""LocalStack: one from its own environment with the sandbox's plugins, or one that is already running."""
 
 import json
 import os
@@ -18,15 +18,18 @@ PYTHON = REPOSITORY / ".venv-localstack" / "bin" / "python"
 
 
 class NoSandbox(Exception):
-    """LocalStack cannot be used; the text says why and what to do."""
+    """LocalStack cannot be used. The text says why, and what to do."""
 
 
 @contextmanager
 def start_localstack(directory: Path) -> Iterator["LocalStack"]:
-    """Start LocalStack; use `wait` before its `url`. What it stores goes with it, its logs stay in `directory`."""
+    """Start LocalStack, and end it after the block. Call `wait` before its `url` is used.
+
+    Its data is removed at the end. Its logs stay in `directory`. Raises NoSandbox if an environment is missing.
+    """
     for python in (PYTHON, *RUNTIMES.values()):
         if not python.exists():
-            raise NoSandbox(f"{python} is missing. Run scripts/environments.py, which makes it.")
+            raise NoSandbox(f"{python} is missing. Run scripts/environments.py to make it.")
     home = directory / "localstack"
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -45,7 +48,7 @@ def start_localstack(directory: Path) -> Iterator["LocalStack"]:
 
 
 class LocalStack:
-    """A LocalStack that has been started; it answers at `url` once `wait` has returned."""
+    """A LocalStack that has been started. It answers at `url` after `wait` has returned."""
 
     def __init__(self, process: Process, url: str) -> None:
         self.url = url
@@ -91,7 +94,7 @@ def _environment(home: Path, function_logs: Path, port: int) -> dict[str, str]:
         "TMPDIR": str(temporary),
         "FILESYSTEM_ROOT": str(home / "filesystem"),
         "GATEWAY_LISTEN": f"127.0.0.1:{port}",
-        # No connection to anywhere else: no certificate, no usage events, no name server.
+        # Connect to no other machine: for no certificate, no usage event, no name.
         "SKIP_SSL_CERT_DOWNLOAD": "1",
         "DISABLE_EVENTS": "1",
         "DNS_ADDRESS": "0",
@@ -101,7 +104,7 @@ def _environment(home: Path, function_logs: Path, port: int) -> dict[str, str]:
         "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0",
         "LOCAL_LAMBDA_RUNTIMES": json.dumps({runtime: str(python) for runtime, python in RUNTIMES.items()}),
         "LOCAL_LAMBDA_LOGS": str(function_logs),
-        # The broker lets a consumer wait for half a session before it may join its group.
+        # A consumer waits for half a session before the broker lets it join its group.
         "LOCAL_LAMBDA_KAFKA_SESSION_TIMEOUT_MS": "2000",
         "LOCAL_LAMBDA_MAX_RETRY_DELAY_SECONDS": "0.2",
     }

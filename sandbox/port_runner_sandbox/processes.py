@@ -15,14 +15,14 @@ WATCHER = Path(__file__).parents[1] / "localstack_plugin" / "watcher.py"
 
 
 class ProcessFailed(Exception):
-    """A part of the sandbox ended, or was not ready in time; the text shows the end of its log."""
+    """A part of the sandbox ended while it started, or was not ready in time. The text shows the end of its log."""
 
 
 class Process:
-    """A running command; a context manager that ends it.
+    """A running command, as a context manager that ends it.
 
-    The command runs under a watcher, which ends it with all its children when this process is gone, even killed.
-    Ctrl-C in this process' terminal does not reach it: it is for the context manager to end it.
+    The command runs under a watcher. The watcher ends the command and its children when this process ends, even if it
+    is killed. Ctrl-C in the terminal of this process does not reach the command: only the context manager ends it.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Process:
             time.sleep(0.02)
 
     def end(self) -> None:
-        """End it at once, with all its children."""
+        """End the command and its children immediately."""
         assert self._watcher.stdin
         self._watcher.stdin.close()
         self._watcher.wait()
@@ -77,7 +77,7 @@ class Process:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nothing listens on."""
+    """Return a port of the loopback address on which no process listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

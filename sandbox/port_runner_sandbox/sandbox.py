@@ -19,7 +19,7 @@ from port_runner_sandbox.localstack import running_localstack, start_localstack
 from port_runner_sandbox.processes import free_port
 
 REGION = "eu-west-1"
-# What LocalStack takes for credentials: nothing that AWS would accept.
+# LocalStack accepts these credentials. AWS would not.
 AWS_KEY = "test"
 KAFKA_USER = "port-organization"
 KAFKA_PASSWORD = "kafka-password-of-the-sandbox"
@@ -36,17 +36,17 @@ class Sandbox:
     _clients: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def aws(self, service: str) -> Any:
-        """A boto3 client of LocalStack."""
+        """Return a boto3 client of LocalStack."""
         if service not in self._clients:
             host = urlsplit(self.aws_endpoint_url).netloc
             session = Session(AWS_KEY, AWS_KEY, region_name=REGION, localstack_host=host)
-            # A proxy of this network does not reach this machine.
+            # A proxy of the network cannot reach this machine.
             self._clients[service] = session.client(service, config=Config(proxies={}))
         return self._clients[service]
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables that lead Terraform and boto3 to LocalStack, on top of one's own."""
+        """The environment variables that lead Terraform and boto3 to LocalStack. Add them to your own."""
         return {
             "AWS_ENDPOINT_URL": self.aws_endpoint_url,
             "AWS_ACCESS_KEY_ID": AWS_KEY,
@@ -73,7 +73,7 @@ class Sandbox:
             "port_api_url": self.port.url,
             "kafka_bootstrap_servers": self.kafka.bootstrap_servers,
             "kafka_ca_certificate": self.kafka.ca_certificate,
-            # The topic is new: each run in it belongs to this stack.
+            # The topic is new: each run in it belongs to this sandbox.
             "starting_position": "TRIM_HORIZON",
         }
 
@@ -94,7 +94,7 @@ def start_sandbox(directory: Path, *, progress: Callable[[str], None] = _quiet) 
     aws_endpoint_url = running_localstack()
     with ExitStack() as parts:
         # The slowest part first, so that the others start at the same time.
-        progress("Using the LocalStack that runs already" if aws_endpoint_url else "Starting LocalStack")
+        progress("Using the LocalStack that is already running" if aws_endpoint_url else "Starting LocalStack")
         started = None if aws_endpoint_url else parts.enter_context(start_localstack(directory))
         progress("Starting Kafka with TLS and SCRAM")
         certificates = make_certificates(directory / "certificates")
@@ -127,5 +127,5 @@ def start_sandbox(directory: Path, *, progress: Callable[[str], None] = _quiet) 
             started.wait()
             aws_endpoint_url = started.url
         assert aws_endpoint_url
-        progress(f"The sandbox is up: AWS at {aws_endpoint_url}, Kafka at {address}, Port at {port.url}")
+        progress(f"The sandbox is ready: AWS at {aws_endpoint_url}, Kafka at {address}, Port at {port.url}")
         yield Sandbox(aws_endpoint_url, kafka, port, directory)

@@ -25,14 +25,14 @@ LEFT_OUT = shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.tfvars", "*.tf
 # Every command starts the provider, which spends a quarter of its time on collecting its garbage.
 QUICK = {"GOGC": "400"}
 
-# Lines that say how far Terraform is: resources that are done or take long, tests that have run.
+# Lines that show progress: resources that are done or take long, and tests that have run.
 PROGRESS = re.compile(r"(Creation|Modifications|Destruction) complete after |: Still |^(tests/|  run )")
 
 INTERRUPTED_SECONDS = 60
 
 
 class TerraformError(Exception):
-    """Terraform is missing, too old, has no provider, or a command failed; the text says what to do."""
+    """Terraform is missing, too old or has no provider, or a command failed. The text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Plan:
 
 
 class Terraform:
-    """One root module, run in a copy of the module's folder; state and plans stay in that copy.
+    """One root module, run in a copy of the module's folder. State and plans stay in that copy.
 
-    *root_module* is the module's folder or one below it. Nothing of the developer's own settings or AWS account is
-    used: of the process's environment, all that begins with TF_ or AWS_ is left out before *environment* is added.
-    Every line goes to terraform.log in *directory*, those about a resource also to *progress*.
+    *root_module* is the module's folder or one below it. The developer's own settings and AWS account are not used:
+    variables of this process that begin with TF_ or AWS_ are left out before *environment* is added. Every line goes to
+    terraform.log in *directory*. Lines about a resource also go to *progress*.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Terraform:
             if "hashicorp/aws" not in str(error):
                 raise
             raise TerraformError(
-                "Terraform found no AWS provider that this module takes. Connect to a network that reaches the "
+                "Terraform found no AWS provider that fits this module. Connect to a network that reaches the "
                 "Terraform registry, or set TF_PROVIDER_MIRROR to a folder that holds the provider in "
                 f"{PROVIDER}.\n{error}"
             ) from None
@@ -101,11 +101,11 @@ class Terraform:
         (self.root_module / "sandbox_override.tf.json").write_text(text.replace("${", "$${").replace("%{", "%%{"))
 
     def apply(self, variables: Mapping[str, object]) -> None:
-        """Create or change what has to be; None leaves a variable unset."""
+        """Create or change the resources. A variable that is None stays unset."""
         self._run("apply", "-input=false", "-auto-approve", "-no-color", variables=variables)
 
     def plan(self, variables: Mapping[str, object]) -> Plan:
-        """Say what an apply would do."""
+        """Return the changes that an apply would make."""
         file = self.root_module / "saved.tfplan"
         command = ("plan", "-input=false", "-detailed-exitcode", f"-out={file}", "-no-color")
         status, text = self._run(*command, variables=variables, accept=(0, 2))
@@ -115,11 +115,11 @@ class Terraform:
         return Plan(empty=status == 0, text=text, changes=changes, file=file)
 
     def destroy(self, variables: Mapping[str, object]) -> None:
-        """Remove everything that the state names."""
+        """Remove every resource in the state."""
         self._run("destroy", "-input=false", "-auto-approve", "-no-color", variables=variables)
 
     def validate(self) -> None:
-        """Check the root module and what it calls."""
+        """Check the root module and the modules that it calls."""
         self._run("validate", "-no-color")
 
     def test(self) -> None:
@@ -131,7 +131,7 @@ class Terraform:
         return {name: output["value"] for name, output in self._json("output", "-json").items()}
 
     def state_text(self) -> str:
-        """Return the state as it stands on the disk; empty before the first apply."""
+        """Return the text of the state file, which is empty before the first apply."""
         state = self.root_module / "terraform.tfstate"
         return state.read_text() if state.exists() else ""
 
@@ -155,8 +155,8 @@ class Terraform:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            # Ctrl-C reaches the whole process group, and a second interrupt would make Terraform drop its state:
-            # it gets a group of its own, and one signal from here.
+            # Ctrl-C reaches the whole process group, and a second interrupt would make Terraform drop its state. In a
+            # group of its own, Terraform gets only the one signal that is sent from here.
             process_group=0,
         ) as process:
             try:
@@ -165,7 +165,7 @@ class Terraform:
                 _interrupt(process)
                 raise
         if process.returncode not in accept:
-            raise TerraformError(f"`terraform {command[0]}` failed, in full in {self.log}:\n{_errors(text)}")
+            raise TerraformError(f"`terraform {command[0]}` failed (all output: {self.log}):\n{_errors(text)}")
         return process.returncode, text
 
     def _follow(self, process: subprocess.Popen[str]) -> str:
@@ -213,13 +213,13 @@ def _mirror_configuration(directory: Path, mirror: Path) -> dict[str, str]:
 
 
 def _registry_cache(environment: Mapping[str, str]) -> dict[str, str]:
-    """The provider has some 150 MB: it is downloaded once, not for every copy of the module."""
+    """Return the variables for a cache of the provider, about 150 MB, so that copies of the module share it."""
     cache = environment.get("TF_PLUGIN_CACHE_DIR")
     if not cache:
         folder = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         cache = str(folder / "port-execution-lambda" / "terraform-providers")
         Path(cache).mkdir(parents=True, exist_ok=True)
-    # Terraform reuses a cached provider that no lock file names only when it is told to; the copies have none.
+    # The copies have no lock file. Without it, Terraform reuses a cached provider only if this variable is set.
     return {"TF_PLUGIN_CACHE_DIR": cache, "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "true"}
 
 
@@ -258,7 +258,7 @@ def own_environment() -> dict[str, str]:
 
 
 def _variables(variables: Mapping[str, object]) -> dict[str, str]:
-    """Variables by the environment: a process's arguments can be read by every user of the machine."""
+    """Return variables for the environment, because every user of the machine can read a process's arguments."""
     return {f"TF_VAR_{name}": _expression(value) for name, value in variables.items() if value is not None}
 
 
@@ -271,7 +271,7 @@ def _expression(value: object) -> str:
 
 @contextmanager
 def _alone_in(cache: str | None) -> Iterator[None]:
-    """Hold the cache for one process: Terraform does not, and a download by two at once destroys it."""
+    """Lock the cache. Terraform does not lock it, and two downloads at the same time destroy it."""
     if cache is None:
         yield
         return
@@ -294,10 +294,10 @@ def require_terraform(environment: Mapping[str, str]) -> None:
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
-    """End Terraform as Ctrl-C does: it finishes what it is at and writes its state."""
+    """Interrupt Terraform as Ctrl-C does, so that it finishes its current work and writes its state."""
     process.send_signal(signal.SIGINT)
     try:
-        # Its output has to be read still: writing to a closed pipe would end it at once.
+        # Keep reading its output: a write to a closed pipe would end it immediately.
         process.communicate(timeout=INTERRUPTED_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
@@ -305,6 +305,6 @@ def _interrupt(process: subprocess.Popen[str]) -> None:
 
 
 def _errors(text: str) -> str:
-    """The errors of Terraform's output, without the plan that may stand before them."""
+    """Return the errors in Terraform's output, without a plan before them."""
     _, mark, errors = text.partition("Error: ")
     return (mark + errors if mark else text).strip()

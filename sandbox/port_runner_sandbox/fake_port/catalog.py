@@ -28,12 +28,12 @@ AUDIT_FILTERS = {"runId": "run_id", "resourceType": "resources", "entity": "enti
 
 
 def now() -> str:
-    """This moment as Port writes it: ISO 8601 in UTC with milliseconds."""
+    """Return the current time as Port writes it: ISO 8601 in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def new_id(prefix: str) -> str:
-    """`prefix` and 16 letters and digits."""
+    """Return `prefix` and 16 random letters and digits."""
     return prefix + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(16))
 
 
@@ -59,9 +59,9 @@ class _WriteOptions:
 class Catalog:
     """The organization's blueprints and entities, by identifier.
 
-    `announce(topic, message)` takes what goes to Kafka. `check_run(run_id)` refuses a run that entities can
-    not be tied to. Every method named in the routes takes the request and the path's values and returns
-    status and document, or raises Refused.
+    `announce(topic, message)` publishes a message to Kafka. `check_run(run_id)` raises Refused for a run that cannot
+    change entities. Every method that the routes name takes the request and the path's values, and returns status and
+    document, or raises Refused.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Catalog:
         return 200, {"ok": True}
 
     def blueprint(self, identifier: str) -> Document:
-        """The blueprint, or Refused with 404."""
+        """Return the blueprint. Raises Refused (404) if it does not exist."""
         if identifier not in self.blueprints:
             raise Refused(404, "not_found", f"Blueprint {identifier!r} was not found")
         return self.blueprints[identifier]
@@ -168,7 +168,7 @@ class Catalog:
         return 200, {"ok": True}
 
     def entity(self, blueprint: str, identifier: str) -> Document:
-        """The entity, or Refused with 404."""
+        """Return the entity. Raises Refused (404) if it or its blueprint does not exist."""
         self.blueprint(blueprint)
         if (blueprint, identifier) not in self.entities:
             raise Refused(404, "not_found", f"Entity {identifier!r} of {blueprint!r} was not found")
@@ -262,7 +262,7 @@ class Catalog:
         if destination == {"type": "KAFKA"}:
             self._announce("change.log", {**record, "changelogDestination": destination})
 
-    # What was changed
+    # The audit log
 
     def get_audit_log(self, request: Received) -> Reply:
         wanted = {name: request.query[key] for name, key in AUDIT_FILTERS.items() if key in request.query}
@@ -271,7 +271,7 @@ class Catalog:
             for record in self.audit_log
             if all(record.get(name, record["context"].get(name)) == value for name, value in wanted.items())
         ]
-        # Port documents what a record holds, not what the list is called.
+        # Port documents the records, but not the name of their list.
         return 200, {"ok": True, "audits": found[::-1][: number(request.query, "limit", 10000, 100000)]}
 
     def _stamps(self, before: Document | None) -> Document:

@@ -1,4 +1,4 @@
-"""Secret inputs as Port puts them into a message: base64 of IV, wrapped key if any, ciphertext and tag."""
+"""Secret inputs as they stand in Port's messages: base64 of IV, wrapped key if any, ciphertext and tag."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 
 def encrypt(value: Any, method: Any, client_secret: str) -> str:
-    """Encrypt one input; `method` is the input's `encryption` in the action's definition."""
+    """Return one input, encrypted. `method` is the input's `encryption` in the action's definition."""
     text = value if isinstance(value, str) else json.dumps(value)
     if method == "aes256-gcm":
         return _with_client_secret(text, client_secret)

@@ -12,7 +12,7 @@ Drop = Literal["before", "after"]
 
 @dataclass
 class Fault:
-    """The treatment of matching requests, as long as the fault is there.
+    """A change of the answers to matching requests, until it is used up or removed.
 
     `path` is a regular expression for the beginning of the raw path, so a plain prefix works too.
     With `status`, the request is not carried out, but answered with that status and `body` (a dict or list becomes
@@ -35,7 +35,7 @@ class Fault:
     def __post_init__(self) -> None:
         self._path = re.compile(self.path)
         if self.body is not None and self.status is None:
-            raise ValueError("a fault with a body needs a status: without one the request is carried out")
+            raise ValueError("a fault with a body needs a status: without one, the request is carried out")
 
     def __enter__(self) -> "Fault":
         return self
@@ -44,7 +44,7 @@ class Fault:
         self.remove()
 
     def remove(self) -> None:
-        """Let requests through again."""
+        """End the fault: later requests are answered normally."""
         self.times = self.used
 
     def takes(self, request: Received) -> bool:
@@ -56,7 +56,7 @@ class Fault:
         return True
 
     def instead(self) -> Answer | None:
-        """The answer to give in place of carrying the request out; None to carry it out."""
+        """Return the answer that replaces the request's own, or None if the request is to be carried out."""
         if self.status is None:
             return None
         if isinstance(self.body, str):
@@ -71,5 +71,5 @@ class Fault:
         return Answer(self.status, json.dumps(error if self.body is None else self.body).encode())
 
     def dress(self, answer: Answer) -> Answer:
-        """The answer with the fault's headers."""
+        """Return the answer with the fault's headers added."""
         return replace(answer, headers={**answer.headers, **self.headers})

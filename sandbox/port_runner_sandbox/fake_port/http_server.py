@@ -26,10 +26,10 @@ MAX_BODY_BYTES = 1024 * 1024
 class Received:
     """One request as it arrived.
 
-    `path` is raw: percent-encoding as sent, no query. `query` holds each name's last value. `body` is the
-    parsed JSON, None where there was none or it was not JSON. `connection` numbers TCP connections from 1;
-    `at` is seconds since the epoch. `status` is None until the answer is known, and stays None for a request
-    that was dropped before it was carried out.
+    `path` is raw: percent-encoded as sent, without the query. `query` holds each name's last value. `body` is the
+    parsed JSON, or None if there was no body or it was not JSON. `connection` is the number of the TCP connection, from
+    1. `at` is in seconds since the epoch. `status` is None until the answer is known. It stays None for a request that
+    was dropped before it was carried out.
     """
 
     method: str
@@ -66,7 +66,10 @@ class Answer:
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Serves on a free port of 127.0.0.1, one thread per connection; `respond` returning None hangs up."""
+    """A server on a free port of 127.0.0.1, with one thread per connection.
+
+    If `respond` returns None, the connection is closed without an answer.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -87,7 +90,7 @@ class HttpServer(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening and hang up on every open connection."""
+        """Stop listening, and close every open connection."""
         self.shutdown()
         self._thread.join()
         self.server_close()
@@ -111,9 +114,10 @@ class HttpServer(ThreadingHTTPServer):
 
 
 class _Connection(BaseHTTPRequestHandler):
-    # Werkzeug's own server closes the connection after each answer; this one keeps it, as Port does.
+    # Werkzeug's own server closes the connection after each answer. This one keeps it open, as Port does.
     protocol_version = "HTTP/1.1"
-    # Head and body leave in one write and at once: Nagle's wait for a delayed ACK costs 40 ms a request.
+    # Send head and body in one write, without delay: Nagle's algorithm would wait 40 ms per request for a delayed
+    # acknowledgment.
     disable_nagle_algorithm = True
     wbufsize = -1
     server: HttpServer
@@ -157,7 +161,7 @@ class _Connection(BaseHTTPRequestHandler):
         )
 
     def _discard(self, length: int) -> None:
-        """Read what will not be used, so that the client sees the answer and not a reset connection."""
+        """Read and drop a body, so that the client receives the answer instead of a reset connection."""
         while length > 0 and (chunk := self.rfile.read(min(length, MAX_BODY_BYTES))):
             length -= len(chunk)
 

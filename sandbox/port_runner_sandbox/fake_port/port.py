@@ -1,4 +1,4 @@
-"""The fake Port itself: what it holds, its routes, its token."""
+"""The fake Port itself: its contents, its routes and its token."""
 
 import json
 import logging
@@ -28,15 +28,15 @@ _TOKEN_PATH = "/v1/auth/access_token"
 
 
 class FakePort:
-    """Port's HTTP API on a free port of this machine, for one organization; a context manager.
+    """Port's HTTP API on a free port of this machine, for one organization, as a context manager.
 
-    Executing an action calls `publish("ORG_ID.runs", value)` before the answer is sent, and so does a change
-    of an entity with "ORG_ID.change.log" where its blueprint asks for it. `publish` may be set later.
-    `kafka_credentials` is what `GET /v1/kafka-credentials` answers: brokers, username, password.
+    The execution of an action calls `publish("ORG_ID.runs", value)` before the answer is sent. A change of an entity
+    calls it with "ORG_ID.change.log", if the entity's blueprint asks for it. `publish` may be set later.
+    `kafka_credentials` is the answer to `GET /v1/kafka-credentials`: brokers, username, password.
 
-    `runs`, `run_logs`, `entities`, `blueprints`, `actions` and `node_runs` are what Port would hold.
-    `requests` is everything received, in order of arrival. Take `changed` (a condition, notified after each
-    request) to look at several of them at once.
+    `runs`, `run_logs`, `entities`, `blueprints`, `actions` and `node_runs` are the contents of this Port. `requests`
+    holds every request, in order of arrival. `changed` is a condition that is notified after each request. Hold it to
+    read several of these at one moment.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class FakePort:
             return self._runs.add_run(run_id, action, blueprint, properties or {})
 
     def add_node_run(self, node_run_id: str) -> Document:
-        """Make a workflow's node run, in progress."""
+        """Add a node run of a workflow, in progress."""
         with self.changed:
             return self._runs.add_node_run(node_run_id)
 
@@ -134,7 +134,7 @@ class FakePort:
         drop: Drop | None = None,
         times: int | None = 1,
     ) -> Fault:
-        """Put a fault in; see Fault. Of several that match, the one put in first is met."""
+        """Add a fault (see Fault). If several match a request, the one that was added first is used."""
         fault = Fault(path, method, status, body, dict(headers or {}), delay, drop, times)
         with self.changed:
             self._faults.append(fault)
@@ -146,14 +146,14 @@ class FakePort:
             self._token = None
 
     def wait_until(self, predicate: Callable[[], T], timeout: float = 10.0) -> T:
-        """Wait until the predicate holds and return what it returned.
+        """Wait until the predicate returns a true value, and return that value.
 
-        It is called after each request with the state locked. Raises TimeoutError.
+        It is called after each request, with the state locked. Raises TimeoutError after `timeout` seconds.
         """
         with self.changed:
             result: T = self.changed.wait_for(predicate, timeout)
         if not result:
-            raise TimeoutError(f"the fake Port did not get there within {timeout:g} s")
+            raise TimeoutError(f"the awaited state was not reached in the fake Port within {timeout:g} s")
         return result
 
     # One request
@@ -210,7 +210,7 @@ class FakePort:
             raise Refused(413, "payload_too_large")
         if request.method in ("POST", "PUT", "PATCH") and request.body is None:
             raise Refused(422, "invalid_request", "body must be JSON")
-        # Only now: an identifier may hold a slash, which stands encoded in its segment of the path.
+        # Decode after the match: an identifier may hold a slash, which is encoded in its segment of the path.
         reply: Reply = endpoint(request, **{name: unquote(value) for name, value in values.items()})
         return reply
 

@@ -45,8 +45,8 @@ _GUESSED_PAYLOAD: Document = {
 class Runs:
     """The organization's actions and runs, by identifier.
 
-    Every method named in the routes takes the request and the path's values and returns status and
-    document, or raises Refused.
+    Every method that the routes name takes the request and the path's values, and returns status and document, or
+    raises Refused.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Runs:
         if definition["trigger"]["type"] != "self-service":
             raise Refused(422, "run_non_self_service_error", f"Action {action!r} is not a self-service action")
         if definition["requiredApproval"]:
-            raise Refused(501, "not_in_the_fake", "This Port knows no approvals")
+            raise Refused(501, "not_in_the_fake", "The fake Port has no approvals")
         entity = self._entity_of(definition["trigger"], request.body)
         inputs = self._inputs_of(definition["trigger"]["userInputs"], request.body["properties"])
         run = self._new_run(new_id("r_"), action, definition["trigger"].get("blueprintIdentifier"), inputs, entity)
@@ -226,7 +226,7 @@ class Runs:
         self.logs[run["id"]] = []
 
     def add_run(self, run_id: str, action: str, blueprint: str | None, inputs: Document) -> Document:
-        """Make a run that was not executed here."""
+        """Add a run that was not executed here, and return it."""
         run = self._new_run(run_id, action, blueprint, inputs, None)
         self._store_run(run)
         return run
@@ -283,7 +283,7 @@ class Runs:
         return 200, {"ok": True, "runLogs": self.logs[run][offset : offset + limit]}
 
     def check_open(self, run_id: str) -> None:
-        """Refuse to tie an entity to a run that is unknown or has ended."""
+        """Raise Refused if the run is unknown or has ended, so that it cannot change entities."""
         self._open_run(run_id, 400)
 
     def _run(self, run_id: str) -> Document:
@@ -305,7 +305,7 @@ class Runs:
     # Workflow node runs
 
     def add_node_run(self, node_run_id: str) -> Document:
-        """Make a node run of a workflow, in progress."""
+        """Add a node run of a workflow, in progress, and return it."""
         node_run = {"identifier": node_run_id, "status": "IN_PROGRESS", "logs": [], "createdAt": now()}
         self.node_runs[node_run_id] = node_run
         return node_run
@@ -333,7 +333,7 @@ class Runs:
 
 
 def _static(rules: Document) -> Document:
-    """An input's rules without those that JQ decides in Port's form, and without Port's own words."""
+    """Return the JSON Schema rules of an input, without Port's own keywords and the rules that JQ computes."""
     computed = {name for name, rule in rules.items() if isinstance(rule, dict) and "jqQuery" in rule}
     not_rules = {"encryption", "default", "visible", "dependsOn", "blueprint", "dataset", "sort", "icon"}
     return {name: rule for name, rule in rules.items() if name not in computed | not_rules}
@@ -353,7 +353,7 @@ def _identifier(value: Any) -> Any:
 
 
 def _version(request: Received) -> str:
-    # Which form Port gives to those who ask for none is not documented. Its samples show the older one.
+    # Port does not document the default version. Its samples show the older one.
     version = request.query.get("version", "v1")
     if version not in ("v1", "v2"):
         raise Refused(422, "invalid_request", "querystring/version must be one of v1, v2")
@@ -361,7 +361,7 @@ def _version(request: Received) -> str:
 
 
 def _shown(run: Document, request: Received) -> Document:
-    """The run in the form that the request asks for."""
+    """Return the run in the version that the request asks for."""
     if _version(request) == "v2":
         return run
     references: Document = {name: _identifier(run[name]) for name in ("action", "blueprint", "entity") if name in run}

@@ -15,7 +15,7 @@ Schema = dict[str, Any]
 
 
 class Refused(Exception):
-    """An answer other than success: HTTP status, Port's error code, and a message unless Port gives none."""
+    """A refusal: HTTP status, Port's error code, and a message if Port gives one."""
 
     def __init__(self, status: int, error: str, message: str | None = None) -> None:
         super().__init__(status, error, message)
@@ -32,7 +32,7 @@ FORMATS = FormatChecker()
 
 
 def _identifier(extra_characters: str, longest: float) -> Any:
-    # Port's patterns hold \p{L}, which Python's `re` does not know.
+    # Port's patterns use \p{L}, which Python's `re` does not support.
     def fits(value: object) -> bool:
         return not isinstance(value, str) or (
             0 < len(value) <= longest
@@ -67,7 +67,7 @@ def check(schema: Schema, value: Any, *, error: str = "invalid_request") -> None
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:
-    """A boolean of the query; Port knows `true` and `false` only."""
+    """Return a boolean of the query. Raises Refused (422) unless it is `true` or `false`."""
     value = query.get(name, "false")
     if value not in ("true", "false"):
         raise Refused(422, "invalid_request", f"querystring/{name} must be boolean, not {value!r}")
@@ -75,7 +75,7 @@ def flag(query: Mapping[str, str], name: str) -> bool:
 
 
 def number(query: Mapping[str, str], name: str, default: int, largest: int) -> int:
-    """A whole number of the query, from 0 to `largest`."""
+    """Return a whole number of the query. Raises Refused (422) unless it is from 0 to `largest`."""
     value = query.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) > largest:
         raise Refused(422, "invalid_request", f"querystring/{name} must be a number of at most {largest}")
@@ -123,7 +123,7 @@ _NODE_LOGS: Schema = {
     "type": "array",
     "items": _strict({"logLevel": _LEVEL, "log": STRING, "tags": OBJECT}, "logLevel", "log"),
 }
-# Only COMPLETED and IN_PROGRESS with their result, output and logs are published; the others are what
+# Port publishes only COMPLETED and IN_PROGRESS, with their result, output and logs. The other properties are those that
 # Port's own integrations send.
 NODE_RUN_UPDATE: Schema = {
     **_strict(
@@ -148,7 +148,7 @@ NODE_RUN_LOGS = _strict(
 _RELATED: Schema = {"anyOf": [ENTITY_IDENTIFIER, {"type": "array", "items": ENTITY_IDENTIFIER}, {"type": "null"}]}
 _OPTIONAL_STRING: Schema = {"type": ["string", "null"]}
 _TEAM: Schema = {"anyOf": [_OPTIONAL_STRING, STRINGS]}
-# Port also takes search queries for identifier, team and relations; this Port does not.
+# Port also takes search queries for identifier, team and relations. The fake Port does not.
 ENTITY: Schema = {
     "type": "object",
     "properties": {

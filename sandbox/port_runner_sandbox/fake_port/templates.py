@@ -1,8 +1,7 @@
-"""Payload templates: JQ in `{{ }}`, evaluated as Port does when an action is executed.
+"""Payload templates: JQ in `{{ }}`, evaluated as Port evaluates it when an action is executed.
 
-A string that is one `{{ }}` and nothing else becomes the typed value; within other text a value is written
-as text. A key that evaluates to null drops its pair. The key `{{ spreadValue() }}` puts the value's own pairs
-in its place.
+A string that is only one `{{ }}` becomes a value with its type. Within other text, a value becomes text. If a key
+evaluates to null, its pair is dropped. The pairs of the value replace the key `{{ spreadValue() }}`.
 """
 
 import json
@@ -17,13 +16,13 @@ _SPREAD = re.compile(r"\{\{\s*spreadValue\(\)\s*\}\}")
 
 
 class TemplateError(Exception):
-    """A template that cannot be evaluated; its text says why."""
+    """A template cannot be evaluated. The text says why."""
 
 
 def render(template: Any, data: dict[str, Any]) -> Any:
-    """Evaluate every `{{ }}` in the template's strings and keys with `data` as JQ's input.
+    """Return the template with every `{{ }}` in its strings and keys evaluated. `data` is JQ's input.
 
-    Raises TemplateError.
+    Raises TemplateError if an expression is not valid JQ or fails.
     """
     if isinstance(template, str):
         return _render_text(template, data)
@@ -59,7 +58,7 @@ def _render_text(text: str, data: dict[str, Any]) -> Any:
 
 
 def _parts(text: str) -> Iterator[Any]:
-    """The text cut into literal strings and compiled JQ programs."""
+    """Yield the parts of the text: literal strings, and compiled JQ programs."""
     position = 0
     while (start := text.find("{{", position)) >= 0:
         if start > position:
@@ -71,7 +70,7 @@ def _parts(text: str) -> Iterator[Any]:
 
 
 def _next_program(text: str, start: int) -> tuple[Any, int]:
-    # JQ has braces of its own, so the first "}}" need not be the end: the first one that leaves valid JQ is.
+    # JQ itself uses braces, so the first "}}" may not be the end. The end is the first "}}" that leaves valid JQ.
     error = "there is no closing }}"
     end = text.find("}}", start)
     while end >= 0:
