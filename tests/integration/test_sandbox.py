@@ -1,4 +1,4 @@
-"""The sandbox behaves as Lambda, its Kafka event source and Port's brokers do."""
+"""The sandbox behaves like Lambda, Lambda's Kafka event source and Port's brokers."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ from port_runner_sandbox.processes import Process, free_port
 
 ROLE = "arn:aws:iam::000000000000:role/sandbox-tests"
 
-# Writes down every event it gets, by topic, then does what the topic's instructions say.
+# Records every event by topic, then follows the topic's instructions.
 RECORDER = """
 import json, os, signal, time
 from pathlib import Path
@@ -167,7 +167,7 @@ class Mapping:
         instructions.with_suffix(".new").rename(instructions)
 
     def received(self) -> list[dict[str, Any]]:
-        """`{"event", "pid"}` of every invocation, in order."""
+        """Return `{"event", "pid"}` of every invocation, in order."""
         file = self.common.folder / f"{self.topic}.received"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
@@ -175,7 +175,7 @@ class Mapping:
         return [invocation["event"] for invocation in self.received()]
 
     def batches(self) -> list[list[str]]:
-        """The values of every invocation's records, in order."""
+        """Return the values of every invocation's records, in order."""
         return [[base64.b64decode(record.get("value", "")).decode() for record in records_of(e)] for e in self.events()]
 
 
@@ -194,7 +194,10 @@ def common(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def prepare(sandbox: Sandbox, common: Common) -> Iterator[Callable[..., Mapping]]:
-    """Gives a topic of its own, its mapping not created yet; options are of CreateEventSourceMapping."""
+    """A function that makes a topic and a mapping that is not created yet.
+
+    Its options are those of CreateEventSourceMapping.
+    """
     prepared: list[Mapping] = []
 
     def prepare(*, partitions: int = 1, **options: Any) -> Mapping:
@@ -211,7 +214,7 @@ def prepare(sandbox: Sandbox, common: Common) -> Iterator[Callable[..., Mapping]
 
 @pytest.fixture
 def mapped(prepare: Callable[..., Mapping]) -> Callable[..., Mapping]:
-    """Gives a topic of its own with its mapping."""
+    """A function that makes a topic and its mapping."""
 
     def mapped(**options: Any) -> Mapping:
         mapping = prepare(**options)
@@ -222,7 +225,7 @@ def mapped(prepare: Callable[..., Mapping]) -> Callable[..., Mapping]:
 
 
 def test_an_event_has_lambdas_shape(prepare: Callable[..., Mapping]) -> None:
-    """Records of several partitions come in one event: base64, header bytes signed, a tombstone without value."""
+    """One event has records of several partitions: base64, signed header bytes, and no value for a tombstone."""
     mapping = prepare(partitions=2, BatchSize=10)
     mapping.produce('{"n": 1}', partition=0, key=b"one", headers=[("trace", b"\x01\xff")])
     mapping.produce(None, partition=1, key=b"gone")
@@ -258,7 +261,7 @@ def test_an_event_has_lambdas_shape(prepare: Callable[..., Mapping]) -> None:
 
 
 def test_filters_drop_what_does_not_match_and_pass_what_they_cannot_judge(prepare: Callable[..., Mapping]) -> None:
-    """Filters are alternatives over the value; JSON patterns do not judge text or tombstones; all is committed."""
+    """A record passes if any filter matches. JSON patterns do not judge text or tombstones. All are committed."""
     patterns = [{"value": {"run": {"action": ["create_vm"]}}}, {"value": {"count": [{"numeric": [">", 1]}]}}]
     mapping = prepare(BatchSize=10, FilterCriteria={"Filters": [{"Pattern": json.dumps(p)} for p in patterns]})
     matching = ['{"run": {"action": "create_vm"}}', '{"count": 2}']
@@ -279,7 +282,7 @@ def test_text_filters_judge_text_only(prepare: Callable[..., Mapping]) -> None:
 
 
 def test_a_batch_closes_when_full_or_when_its_window_ends(prepare: Callable[..., Mapping]) -> None:
-    """No event has more than BatchSize records; what is fewer waits for the window's end."""
+    """An event has at most BatchSize records. A smaller batch waits for the end of its window."""
     mapping = prepare(BatchSize=10, MaximumBatchingWindowInSeconds=1)
     values = [str(n) for n in range(25)]
     mapping.produce(*values)
@@ -289,7 +292,7 @@ def test_a_batch_closes_when_full_or_when_its_window_ends(prepare: Callable[...,
 
 
 def test_no_event_is_larger_than_six_megabytes(prepare: Callable[..., Mapping], sandbox: Sandbox) -> None:
-    """A batch closes before 6 MB; a record that is larger alone goes to the on-failure queue without an attempt."""
+    """A batch stays below 6 MB. A record that is too large alone goes to the on-failure queue without an attempt."""
     queue, queue_arn = create_queue(sandbox)
     mapping = prepare(BatchSize=10, DestinationConfig={"OnFailure": {"Destination": queue_arn}})
     producer = Producer(sandbox.kafka.client_config() | {"message.max.bytes": 10_000_000, "batch.num.messages": 1})
@@ -306,7 +309,7 @@ def test_no_event_is_larger_than_six_megabytes(prepare: Callable[..., Mapping], 
 
 
 def test_a_failed_batch_is_retried_until_it_succeeds(prepare: Callable[..., Mapping]) -> None:
-    """A function error brings the whole batch again, nothing is committed, and nothing later is even read."""
+    """After a function error, the whole batch is redelivered. Nothing is committed, and no later record is read."""
     mapping = prepare(BatchSize=2)
     mapping.instruct('raise RuntimeError("as told")')
     mapping.produce("a", "b")
@@ -315,7 +318,7 @@ def test_a_failed_batch_is_retried_until_it_succeeds(prepare: Callable[..., Mapp
     assert mapping.committed() == [None]
     assert mapping.result() == "PROBLEM: Function call failed"
     mapping.produce("c")
-    # Longer than the window of half a second: had it been read, "c" would come alone.
+    # Wait longer than the window of half a second. If "c" had been read, it would be delivered alone.
     time.sleep(0.8)
     mapping.produce("d")
     mapping.instruct("")
@@ -340,7 +343,7 @@ def test_a_failing_partition_does_not_hold_up_the_others(prepare: Callable[..., 
 
 
 def test_only_reported_records_come_again(mapped: Callable[..., Mapping]) -> None:
-    """With ReportBatchItemFailures only the named records are redelivered, and commits stop before them."""
+    """With ReportBatchItemFailures, only the named records are redelivered, and commits stop before them."""
     mapping = mapped(BatchSize=4, MaximumBatchingWindowInSeconds=5, FunctionResponseTypes=["ReportBatchItemFailures"])
     mapping.instruct("answer = report(topic, 1, 2)")
     mapping.produce("a", "b", "c", "d")
@@ -373,7 +376,7 @@ answer = answers[len(seen.read_text().splitlines()) - 1]
 
 
 def test_an_answer_counts_only_where_the_mapping_asks_for_it(mapped: Callable[..., Mapping]) -> None:
-    """Without ReportBatchItemFailures a report of failures is a success."""
+    """Without ReportBatchItemFailures, a report of failures counts as success."""
     mapping = mapped()
     mapping.instruct("answer = report(topic, 0)")
     mapping.produce("a")
@@ -397,7 +400,7 @@ def receive(sandbox: Sandbox, queue: str) -> dict[str, Any]:
 def test_a_batch_that_is_given_up_goes_to_the_on_failure_queue(
     mapped: Callable[..., Mapping], sandbox: Sandbox
 ) -> None:
-    """After MaximumRetryAttempts retries the queue is told where the records are, and the next ones are delivered."""
+    """After MaximumRetryAttempts retries, the queue gets the records' positions, and the next records are delivered."""
     queue, queue_arn = create_queue(sandbox)
     mapping = mapped(
         BatchSize=2,
@@ -432,7 +435,7 @@ def test_a_batch_that_is_given_up_goes_to_the_on_failure_queue(
 def test_endless_retries_end_where_there_is_an_on_failure_queue(
     mapped: Callable[..., Mapping], sandbox: Sandbox
 ) -> None:
-    """Infinite retries with an on-failure destination are ten retries."""
+    """With an on-failure destination, infinite retries end after ten retries."""
     queue, queue_arn = create_queue(sandbox)
     mapping = mapped(DestinationConfig={"OnFailure": {"Destination": queue_arn}})
     mapping.instruct('raise RuntimeError("as told")')
@@ -443,7 +446,7 @@ def test_endless_retries_end_where_there_is_an_on_failure_queue(
 
 
 def test_a_failing_batch_is_split_where_the_mapping_says_so(mapped: Callable[..., Mapping]) -> None:
-    """With BisectBatchOnFunctionError the one bad record ends up alone; the others succeed."""
+    """With BisectBatchOnFunctionError, a bad record is isolated and the other records succeed."""
     mapping = mapped(
         BatchSize=4, MaximumBatchingWindowInSeconds=5, BisectBatchOnFunctionError=True, MaximumRetryAttempts=1
     )
@@ -454,7 +457,7 @@ def test_a_failing_batch_is_split_where_the_mapping_says_so(mapped: Callable[...
 
 
 def test_records_that_are_too_old_are_given_up(prepare: Callable[..., Mapping], sandbox: Sandbox) -> None:
-    """A record older than MaximumRecordAgeInSeconds is not delivered; the queue is told."""
+    """A record older than MaximumRecordAgeInSeconds goes to the queue instead of the function."""
     queue, queue_arn = create_queue(sandbox)
     mapping = prepare(
         BatchSize=10, MaximumRecordAgeInSeconds=60, DestinationConfig={"OnFailure": {"Destination": queue_arn}}
@@ -492,7 +495,7 @@ def test_a_mapping_resumes_where_its_group_stands(mapped: Callable[..., Mapping]
 
 
 def test_a_new_group_starts_at_the_starting_position(prepare: Callable[..., Mapping]) -> None:
-    """LATEST and AT_TIMESTAMP leave out earlier records, and a lost connection does not start again."""
+    """LATEST and AT_TIMESTAMP leave out earlier records. A lost connection does not change the position."""
     latest, at_timestamp = prepare(StartingPosition="LATEST"), prepare(StartingPosition="AT_TIMESTAMP")
     for mapping in (latest, at_timestamp):
         mapping.produce("before")
@@ -565,7 +568,7 @@ def secret_without_password(mapping: Mapping) -> tuple[str, str]:
 def test_a_source_that_cannot_be_used_shows_in_the_mapping(
     prepare: Callable[..., Mapping], fault: Callable[[Mapping], tuple[str, str]], result: str
 ) -> None:
-    """The mapping is enabled all the same; LastProcessingResult says what is wrong, without any secret."""
+    """The mapping stays enabled. Its LastProcessingResult says what is wrong, without any secret."""
     mapping = prepare()
     right = {"SASL_SCRAM_512_AUTH": mapping.common.login, "SERVER_ROOT_CA_CERTIFICATE": mapping.common.authority}
     kind, arn = fault(mapping)
@@ -574,7 +577,7 @@ def test_a_source_that_cannot_be_used_shows_in_the_mapping(
     ]
     mapping.produce("a")
     mapping.create()
-    shown: list[str] = []  # the client may say first that no broker is left, and then why
+    shown: list[str] = []  # the client may first report that no broker is left, and then the cause
 
     def is_told() -> bool:
         shown.append(mapping.result())
@@ -618,7 +621,7 @@ def test_a_changed_password_is_noticed_and_a_corrected_secret_taken_up(
 def test_a_function_that_is_killed_or_takes_too_long_gets_its_batch_again(
     mapped: Callable[..., Mapping], sandbox: Sandbox
 ) -> None:
-    """Killed from outside or ended at its timeout, the process is gone and a new one gets the same batch."""
+    """After a kill or a timeout, the process has ended and a new process gets the same batch."""
     mapping = mapped()
     mapping.instruct("time.sleep(60)")
     mapping.produce("a")
@@ -627,7 +630,7 @@ def test_a_function_that_is_killed_or_takes_too_long_gets_its_batch_again(
     until(lambda: len(mapping.received()) > 1 and not running(mapping.received()[1]["pid"]))
     mapping.instruct("")
     until(lambda: mapping.committed() == [1])
-    killed, timed_out, *_, succeeded = mapping.received()  # it may have timed out once more meanwhile
+    killed, timed_out, *_, succeeded = mapping.received()  # it may have timed out once more
     assert killed["event"] == timed_out["event"] == succeeded["event"]
     assert len({killed["pid"], timed_out["pid"], succeeded["pid"]}) == 3
     until(lambda: "Task timed out after 1.00 seconds" in log_of(sandbox, mapping.common.function))
@@ -644,7 +647,7 @@ def log_of(sandbox: Sandbox, function: str) -> str:
 
 
 def test_a_function_has_its_layers_its_environment_and_aws(sandbox: Sandbox) -> None:
-    """The last layer's files win; the environment is the function's; boto3 reaches LocalStack as the role."""
+    """Files of the last layer win, the environment is the function's, and boto3 reaches LocalStack as the role."""
     code = """
 import os, boto3, first, both
 
@@ -684,7 +687,7 @@ def handler(event, context):
 
 
 def test_a_function_that_cannot_be_imported_says_so(sandbox: Sandbox) -> None:
-    """An error at import is every invocation's error, and stands in the log."""
+    """After an error at import, every invocation gets that error, and the log has it."""
     name = create_function(sandbox, f"unimportable-{uuid.uuid4()}", "import nowhere")
     for _ in range(2):
         answer = sandbox.aws("lambda").invoke(FunctionName=name)
@@ -694,7 +697,7 @@ def test_a_function_that_cannot_be_imported_says_so(sandbox: Sandbox) -> None:
 
 
 def test_a_function_that_dies_gets_a_new_process(sandbox: Sandbox) -> None:
-    """A process that dies in an invocation fails it; one that dies between two is just replaced."""
+    """A process that dies during an invocation fails it. A process that dies between invocations is replaced."""
     code = """
 import os, signal, sys
 
@@ -717,7 +720,7 @@ def handler(event, context):
     pid = invoke("live")
     assert invoke("live") == pid
     os.kill(pid, signal.SIGKILL)
-    # Its end is not noticed at the same moment.
+    # The end of the process is noticed a moment later.
     time.sleep(0.5)
     replaced = invoke("live")
     assert isinstance(replaced, int)
@@ -725,7 +728,7 @@ def handler(event, context):
 
 
 def test_a_runtime_that_is_not_here_fails_the_function(sandbox: Sandbox) -> None:
-    """A function of another runtime is Failed from the start."""
+    """A function of a runtime that is not installed gets the state Failed when it is created."""
     functions = sandbox.aws("lambda")
     name = f"other-runtime-{uuid.uuid4()}"
     functions.create_function(
@@ -739,7 +742,7 @@ def test_a_runtime_that_is_not_here_fails_the_function(sandbox: Sandbox) -> None
 
 
 def test_an_invocation_has_its_own_log_lines(sandbox: Sandbox) -> None:
-    """The tail of the log holds what this invocation wrote, and no other; with JSON logging each line is JSON."""
+    """The tail of the log has only the lines of this invocation. With JSON logging, each line is JSON."""
     code = """
 import logging
 
@@ -760,7 +763,7 @@ def handler(event, context):
 
 
 def test_a_developers_own_localstack_is_used(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With AWS_ENDPOINT_URL set, no other LocalStack is started, and that one keeps running."""
+    """With AWS_ENDPOINT_URL set, no other LocalStack is started, and the named one keeps running afterward."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", sandbox.aws_endpoint_url)
     with start_sandbox(tmp_path) as other:
         assert other.aws_endpoint_url == sandbox.aws_endpoint_url
@@ -773,7 +776,7 @@ def test_a_developers_own_localstack_is_used(sandbox: Sandbox, monkeypatch: pyte
 def test_what_is_no_localstack_is_refused(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
-    """Nothing is touched where an endpoint does not answer as a LocalStack: it could be AWS."""
+    """An endpoint that does not answer as a LocalStack gets no other request, because it could be AWS."""
     monkeypatch.setenv(variable, sandbox.port.url if variable == "AWS_ENDPOINT_URL" else f"127.0.0.1:{free_port()}")
     requests = len(sandbox.port.requests)
     with pytest.raises(NoSandbox, match="Start it, or unset the variable"), start_sandbox(tmp_path):
@@ -801,8 +804,8 @@ def start_script(script: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_stack_leaves_no_process(tmp_path: Path) -> None:
-    """If the process that holds the sandbox is killed, all of it ends, functions in mid-invocation too."""
+def test_a_killed_sandbox_leaves_no_process(tmp_path: Path) -> None:
+    """If the process that holds the sandbox is killed, its processes end, even functions during an invocation."""
     script = """
 import io, sys, time, zipfile
 from pathlib import Path
@@ -839,7 +842,7 @@ with start_sandbox(Path(sys.argv[1])) as sandbox:
 
 @pytest.mark.parametrize("ending", ["interrupt", "terminate", "kill", "exception"])
 def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path, ending: str) -> None:
-    """However the starting process goes, what it started is gone, and what that had started too."""
+    """The end of the starting process, for any reason, also ends its child and the child's own children."""
     script = """
 import sys, time
 from pathlib import Path
@@ -872,7 +875,7 @@ with Process("Two", command, log=Path(sys.argv[1]), environment={"PATH": "/usr/b
 
 
 def test_a_part_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    """A process that ends while it starts is reported with its last words, without waiting."""
+    """If a part ends while it starts, the error shows the end of its log, without a wait."""
     command = ["sh", "-c", "echo no such listener; exit 3"]
     log = tmp_path / "log"
     with (

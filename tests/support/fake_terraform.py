@@ -31,7 +31,7 @@ sys.exit(status)
 
 
 class FakeTerraform:
-    """A program named terraform: answers as it is told, and keeps what it was called with."""
+    """A program named terraform that gives prepared answers and keeps its calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

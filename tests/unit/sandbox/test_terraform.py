@@ -1,4 +1,4 @@
-"""The support that runs Terraform: where its provider comes from, what reaches it, what is left behind."""
+"""Terraform finds its provider, gets only the intended settings, and leaves nothing in the repository."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTerraform:
 
 @pytest.fixture
 def module(tmp_path: Path) -> Path:
-    """A repository's terraform/ with one example, and what running it by hand leaves behind."""
+    """A repository's terraform/ with one example, and the files that a run by hand leaves."""
     module = tmp_path / "repository" / "terraform"
     example = module / "examples" / "basic"
     (example / ".terraform").mkdir(parents=True)
@@ -67,12 +67,12 @@ class TestProvider:
         assert configured_mirror(configuration) == str(named)
 
     def test_named_mirror_that_is_none(self, tmp_path: Path, directory: Path) -> None:
-        """A folder without the provider is refused with what it must hold, not passed over."""
+        """If TF_PROVIDER_MIRROR names a folder without the provider, the error says what the folder must hold."""
         with pytest.raises(TerraformError, match=r"registry\.terraform\.io/hashicorp/aws, or unset it"):
             cli_configuration(directory, {"TF_PROVIDER_MIRROR": str(tmp_path)}, iter([]))
 
     def test_configuration_of_ones_own(self, tmp_path: Path, directory: Path) -> None:
-        """A configuration file that exists is used as it is."""
+        """A configuration file that exists is used unchanged."""
         own = tmp_path / "own.tfrc"
         own.touch()
 
@@ -83,7 +83,7 @@ class TestProvider:
         assert configuration == {"TF_CLI_CONFIG_FILE": str(own)}
 
     def test_configuration_that_does_not_exist(self, tmp_path: Path, directory: Path) -> None:
-        """A configuration file that does not exist is passed over, and the first folder with the provider taken."""
+        """If the configuration file does not exist, the first folder with the provider is used."""
         folders = iter([tmp_path / "nothing", mirror(tmp_path / "first"), mirror(tmp_path / "second")])
 
         configuration = cli_configuration(directory, {"TF_CLI_CONFIG_FILE": str(tmp_path / "missing")}, folders)
@@ -91,7 +91,7 @@ class TestProvider:
         assert configured_mirror(configuration) == str(tmp_path / "first")
 
     def test_registry(self, tmp_path: Path, directory: Path) -> None:
-        """Without a mirror the registry serves, and what it gives is kept for the next copy of the module."""
+        """Without a mirror, the provider comes from the registry and is cached for the next copy of the module."""
         configuration = cli_configuration(directory, {"XDG_CACHE_HOME": str(tmp_path / "cache")}, iter([]))
 
         assert "TF_CLI_CONFIG_FILE" not in configuration
@@ -134,7 +134,7 @@ class TestProgram:
             Terraform(module, directory, {}, module=module).init()
 
     def test_failure(self, program: FakeTerraform, module: Path, directory: Path) -> None:
-        """A command that fails is told by its errors, without the plan before them; the log has all."""
+        """A failed command's error has Terraform's errors without the plan before them. The log has all output."""
         program.answer("apply", 1, "a long plan\n\nError: no such broker\n\nchange it")
         terraform = Terraform(module, directory, {}, module=module)
 
@@ -146,7 +146,7 @@ class TestProgram:
         assert "a long plan" in terraform.log.read_text()
 
     def test_interrupted(self, program: FakeTerraform, module: Path, directory: Path) -> None:
-        """An interrupted Terraform is let finish what it is at, so that its state names all there is."""
+        """An interrupted Terraform finishes its current work, so that its state names every resource."""
         program.answer("apply", "waits", "aws_sqs_queue.failures: Creation complete after 25s [id=x]")
 
         def interrupt(line: str) -> None:
@@ -158,7 +158,7 @@ class TestProgram:
         assert (program.folder / "interrupted").exists()
 
     def test_progress(self, program: FakeTerraform, module: Path, directory: Path) -> None:
-        """Each resource that is done, or takes long, is told as it happens, without its identifier."""
+        """Each resource that is done or takes long is reported when it happens, without its identifier."""
         program.answer(
             "apply",
             0,
@@ -193,7 +193,7 @@ class TestEnvironment:
         assert environment["CHECKPOINT_DISABLE"] == environment["TF_IN_AUTOMATION"] == "1"
 
     def test_variables(self, program: FakeTerraform, module: Path, directory: Path) -> None:
-        """Variables reach Terraform by its environment: arguments can be read by every user of the machine."""
+        """Variables reach Terraform in its environment, because every user of the machine can read arguments."""
         terraform = Terraform(module, directory, {}, module=module)
 
         for run in (terraform.apply, terraform.plan, terraform.destroy):
@@ -209,7 +209,7 @@ class TestEnvironment:
 
 class TestCopy:
     def test_repository_stays_as_it_is(self, program: FakeTerraform, module: Path, directory: Path) -> None:
-        """Terraform works in a copy, without what was left by running the module by hand."""
+        """Terraform works in a copy, without the files that a run by hand has left."""
         Terraform(module / "examples" / "basic", directory, {}, module=module).apply({})
 
         [(_, _, folder)] = program.calls("apply")
@@ -248,7 +248,7 @@ class TestPlan:
         assert "No changes." in plan.text
 
     def test_changes(self, program: FakeTerraform, module: Path, directory: Path) -> None:
-        """A plan names what would change and how, and neither what stays nor what is only read."""
+        """A plan names each resource that would change, and its change, but no resource that stays or is only read."""
         actions = {"a": ["update"], "b": ["delete", "create"], "c": ["no-op"], "d": ["read"]}
         program.answer("plan", 2, "Plan: 1 to add, 1 to change, 1 to destroy.")
         program.answer(
@@ -267,7 +267,7 @@ class TestPlan:
 
 @pytest.fixture
 def echo(tmp_path: Path) -> Path:
-    """A module that gives back what it was given; it needs no provider."""
+    """A module that outputs its variables unchanged. It needs no provider."""
     module = tmp_path / "echo"
     module.mkdir()
     (module / "main.tf").write_text(

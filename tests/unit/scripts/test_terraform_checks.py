@@ -21,7 +21,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTerraform:
 def test_lint_names_an_unformatted_file(
     program: FakeTerraform, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file out of format fails the lint, with the command that puts it in order."""
+    """If a file is not formatted, the lint fails and names the command that formats it."""
     program.answer("fmt", 3, "main.tf\n-a=1\n+a = 1")
 
     assert main(["lint"]) == 1

@@ -10,7 +10,7 @@ from tests.unit.sandbox.fake_port.client import ENTITIES, Client, definition
 
 
 def test_blueprint_life(bare: Client) -> None:
-    """A blueprint can be created once, read, replaced, patched and deleted; what is unknown is 404."""
+    """A blueprint can be created once, read, replaced, patched and deleted. An unknown blueprint gets 404."""
     blueprint = definition("vm_blueprint")
     assert bare.call("POST", "/blueprints", blueprint).status_code == 201
     assert bare.refused("POST", "/blueprints", blueprint) == (409, "identifier_taken")
@@ -27,7 +27,7 @@ def test_blueprint_life(bare: Client) -> None:
 
 
 def test_entity_is_created_once(client: Client) -> None:
-    """Creating answers 201 with the entity; a second time is 409 and changes nothing."""
+    """A creation answers 201 with the entity. A second creation answers 409 and changes nothing."""
     body = {"identifier": "box", "title": "Box", "properties": {"cpu_cores": 2}, "team": "infra"}
     answer = client.call("POST", ENTITIES, body)
     assert answer.status_code == 201
@@ -39,7 +39,7 @@ def test_entity_is_created_once(client: Client) -> None:
 
 
 def test_upsert_replaces_and_merge_keeps(client: Client) -> None:
-    """upsert overwrites the whole entity; with merge, fields that are not given stay."""
+    """With upsert, the whole entity is replaced. With upsert and merge, fields that are not given stay."""
     client.ok("POST", ENTITIES, {"identifier": "box", "title": "Box", "properties": {"cpu_cores": 2}})
     body = {"identifier": "box", "properties": {"memory_size": 4}}
     merged = client.ok("POST", ENTITIES, body, upsert="true", merge="true")["entity"]
@@ -51,13 +51,13 @@ def test_upsert_replaces_and_merge_keeps(client: Client) -> None:
 
 
 def test_merge_without_upsert_is_still_a_creation(client: Client) -> None:
-    """merge alone changes nothing about what exists."""
+    """Without upsert, merge does not change an existing entity: the answer is 409."""
     client.ok("POST", ENTITIES, {"identifier": "box"})
     assert client.refused("POST", ENTITIES, {"identifier": "box"}, merge="true") == (409, "identifier_taken")
 
 
 def test_missing_identifier_is_generated(client: Client) -> None:
-    """Port makes an identifier up where none is given, a new one each time."""
+    """An entity without an identifier gets a new one each time."""
     identifiers = {client.ok("POST", ENTITIES, {"title": "Box"})["entity"]["identifier"] for _ in range(2)}
     assert len(identifiers) == 2
     assert all(re.fullmatch("e_[A-Za-z0-9]{16}", name) for name in identifiers)
@@ -65,7 +65,7 @@ def test_missing_identifier_is_generated(client: Client) -> None:
 
 @pytest.mark.parametrize("identifier", ["a/b", "a\\b", "a+b", "a@b:c=d", "100-žluť", "x" * 1000, "服务器"])
 def test_identifier_is_found_under_its_encoded_path(client: Client, identifier: str) -> None:
-    """Legal identifiers hold characters that a path must encode, a slash among them."""
+    """An identifier may hold characters that a path must encode, such as a slash."""
     client.ok("POST", ENTITIES, {"identifier": identifier})
     path = f"{ENTITIES}/{quote(identifier, safe='')}"
     assert client.ok("GET", path)["entity"]["identifier"] == identifier
@@ -77,7 +77,7 @@ def test_identifier_is_found_under_its_encoded_path(client: Client, identifier: 
     "properties", [{"cpu_cores": "2"}, {"cpu_cores": True}, {"deployed": "Perhaps"}, {"color": "red"}]
 )
 def test_properties_are_held_against_the_blueprint(client: Client, properties: dict[str, Any]) -> None:
-    """Type, enum and unknown properties get 422 blueprint_schema_mismatch, on every way of writing."""
+    """A wrong type, a wrong enum value or an unknown property gets 422 blueprint_schema_mismatch from every method."""
     mismatch = (422, "blueprint_schema_mismatch")
     assert client.refused("POST", ENTITIES, {"identifier": "box", "properties": properties}) == mismatch
     client.ok("POST", ENTITIES, {"identifier": "box"})
@@ -87,7 +87,7 @@ def test_properties_are_held_against_the_blueprint(client: Client, properties: d
 
 
 def test_required_properties_and_formats(bare: Client) -> None:
-    """A blueprint's required properties must be there, and formats are checked."""
+    """An entity must have the required properties of its blueprint, in the right formats."""
     schema = {
         "properties": {
             "site": {"type": "string", "format": "url"},
@@ -109,7 +109,7 @@ def test_required_properties_and_formats(bare: Client) -> None:
 
 
 def test_validation_only_stores_nothing(client: Client) -> None:
-    """validation_only checks as ever and leaves everything as it was."""
+    """With validation_only, an entity is checked as usual but not stored."""
     client.ok("POST", ENTITIES, {"identifier": "box"}, validation_only="true")
     body = {"properties": {"cpu_cores": "2"}}
     assert client.refused("POST", ENTITIES, body, validation_only="true") == (
@@ -120,14 +120,14 @@ def test_validation_only_stores_nothing(client: Client) -> None:
 
 
 def test_entity_of_unknown_blueprint_is_404(client: Client) -> None:
-    """There is no entity without its blueprint."""
+    """An entity of an unknown blueprint, or an unknown entity, gets 404."""
     assert client.refused("POST", "/blueprints/host/entities", {"identifier": "a"}) == (404, "not_found")
     assert client.refused("GET", "/blueprints/host/entities/a") == (404, "not_found")
     assert client.refused("GET", f"{ENTITIES}/a") == (404, "not_found")
 
 
 def test_entity_cannot_be_tied_to_an_ended_run(client: Client) -> None:
-    """run_id works while the run is in progress, is 400 run_exhausted after, and 404 if unknown."""
+    """A run_id is accepted while its run is in progress. Then it gets 400 run_exhausted. An unknown one gets 404."""
     run_id = client.execute()
     client.ok("POST", ENTITIES, {"identifier": "box"}, run_id=run_id)
     client.ok("PATCH", f"/actions/runs/{run_id}", {"status": "SUCCESS"})
@@ -141,7 +141,7 @@ def test_entity_cannot_be_tied_to_an_ended_run(client: Client) -> None:
 
 
 def test_patch_put_and_delete(client: Client) -> None:
-    """PATCH keeps what it does not name and null clears; PUT replaces; DELETE removes; none creates."""
+    """PATCH keeps fields that it does not name, and null clears a field. PUT replaces. DELETE removes. None creates."""
     path = f"{ENTITIES}/box"
     for method in ("PATCH", "PUT", "DELETE"):
         assert client.refused(method, path, {"title": "Box"}) == (404, "not_found")
@@ -158,7 +158,7 @@ def test_patch_put_and_delete(client: Client) -> None:
 
 
 def test_entity_can_be_renamed_but_not_onto_another(client: Client) -> None:
-    """A patch may give a new identifier, unless it is taken."""
+    """A patch may give an entity a new identifier, unless another entity has it."""
     for identifier in ("a", "b"):
         client.ok("POST", ENTITIES, {"identifier": identifier})
     assert client.refused("PATCH", f"{ENTITIES}/a", {"identifier": "b"}) == (409, "identifier_taken")
@@ -167,7 +167,7 @@ def test_entity_can_be_renamed_but_not_onto_another(client: Client) -> None:
 
 
 def test_relations(client: Client) -> None:
-    """Relations are known, of the right number, and lead to entities that exist or are to be created."""
+    """Relations must be defined, be single or many as defined, and lead to entities that exist or may be created."""
     relations = {
         "vm": {"target": "vm", "required": True, "many": False},
         "peers": {"target": "disk", "required": False, "many": True},
@@ -191,7 +191,7 @@ def test_relations(client: Client) -> None:
 
 
 def test_bulk_reports_each_entity(client: Client) -> None:
-    """Some good and some bad entities are 207 with both lists by index; all good is 200."""
+    """Valid and invalid entities together get 207, with a list of each by index. Only valid ones get 200."""
     bad = {"identifier": "bad", "properties": {"cpu_cores": "2"}}
     answer = client.call("POST", f"{ENTITIES}/bulk", {"entities": [{"identifier": "a"}, bad, {"identifier": "a"}]})
     assert answer.status_code == 207
@@ -203,7 +203,7 @@ def test_bulk_reports_each_entity(client: Client) -> None:
 
 
 def test_change_log(client: Client, published: list[tuple[str, Any]]) -> None:
-    """Entities of a blueprint with a Kafka destination announce creation, update and deletion."""
+    """For a blueprint with a Kafka destination, each creation, update and deletion of an entity is published."""
     client.ok("POST", ENTITIES, {"identifier": "quiet"})
     client.ok("PATCH", "/blueprints/vm", {"changelogDestination": {"type": "KAFKA"}})
     created = client.ok("POST", ENTITIES, {"identifier": "box", "title": "Box"})["entity"]
@@ -224,7 +224,7 @@ def test_change_log(client: Client, published: list[tuple[str, Any]]) -> None:
 
 
 def test_audit_log_has_what_a_run_changed(client: Client) -> None:
-    """Every change of an entity is in the audit log, newest first, and found by the run that made it."""
+    """The audit log has every change of an entity, newest first, and can be searched by run."""
     run = client.execute()
     client.ok("POST", "/blueprints/vm/entities", {"identifier": "a"}, run_id=run)
     client.ok("PATCH", "/blueprints/vm/entities/a", {"title": "A"})

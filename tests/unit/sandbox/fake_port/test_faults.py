@@ -10,7 +10,7 @@ from tests.unit.sandbox.fake_port.client import ENTITIES, Client
 
 
 def test_fault_answers_in_place_of_port_as_often_as_told(client: Client) -> None:
-    """A fault with a status is met `times` times; the request is not carried out then."""
+    """A fault with a status answers `times` requests, which are not carried out."""
     run_id = client.execute()
     fault = client.port.fail("/v1/actions/runs", method="PATCH", status=503, times=2)
     url = f"/actions/runs/{run_id}"
@@ -23,14 +23,14 @@ def test_fault_answers_in_place_of_port_as_often_as_told(client: Client) -> None
 
 
 def test_fault_stays_until_it_is_removed(client: Client) -> None:
-    """times=None is for good; a with statement ends it."""
+    """With times=None, a fault stays until the end of its with statement."""
     with client.port.fail("/v1/", status=500, times=None):
         assert {client.call("GET", "/organization").status_code for _ in range(3)} == {500}
     assert client.call("GET", "/organization").status_code == 200
 
 
 def test_fault_has_a_body_and_headers_of_its_own(client: Client) -> None:
-    """Gateways answer HTML, rate limits have headers: both can be told."""
+    """A fault can have its own body, such as a gateway's HTML, and headers, such as those of rate limits."""
     client.port.fail("/v1/org", status=502, body="<html>bad gateway</html>")
     answer = client.call("GET", "/organization")
     assert (answer.status_code, answer.text) == (502, "<html>bad gateway</html>")
@@ -47,7 +47,7 @@ def test_fault_has_a_body_and_headers_of_its_own(client: Client) -> None:
 
 
 def test_path_of_a_fault_may_be_a_pattern(client: Client) -> None:
-    """A fault's path is a regular expression from the beginning of the raw path."""
+    """A fault's path is a regular expression for the beginning of the raw path."""
     client.ok("POST", ENTITIES, {"identifier": "a/b"})
     client.port.fail(r"/v1/blueprints/[^/]+/entities/a%2Fb$", status=500, times=None)
     assert client.call("GET", f"{ENTITIES}/a%2Fb").status_code == 500
@@ -55,7 +55,7 @@ def test_path_of_a_fault_may_be_a_pattern(client: Client) -> None:
 
 
 def test_delayed_answer(client: Client) -> None:
-    """A delay comes before the request is carried out, and holds up no other connection."""
+    """A delay comes before the request is carried out, and does not delay other connections."""
     client.port.fail("/v1/actions/runs/", delay=1)
     run_id = client.execute()
     slow = threading.Thread(target=client.ok, args=("GET", f"/actions/runs/{run_id}"))
@@ -82,7 +82,7 @@ def test_dropped_connection(client: Client, drop: Any, status: int | None, store
 
 
 def test_faults_are_met_in_order(client: Client) -> None:
-    """Of several faults that match, the first that is left is met."""
+    """If several faults match, the first that is not used up applies."""
     client.port.fail("/v1/org", status=500)
     client.port.fail("/v1/org", status=429)
     assert [client.call("GET", "/organization").status_code for _ in range(3)] == [500, 429, 200]

@@ -21,7 +21,7 @@ def test_body_above_one_mebibyte_is_413(client: Client) -> None:
 
 @pytest.mark.parametrize("text", [b"{", b"", b'{"properties": {"cpu_cores": NaN}}'])
 def test_body_that_is_not_json_is_422(client: Client, text: bytes) -> None:
-    """A body that is no JSON gets 422, NaN included, and is kept as None."""
+    """A body that is not JSON gets 422 and is kept as None. NaN is not JSON."""
     url = f"{client.port.url}/v1/blueprints/vm/entities"
     assert client.session.post(url, data=text, timeout=5).status_code == 422
     assert client.port.requests[-1].body is None
@@ -45,7 +45,7 @@ def test_what_was_received_is_kept(client: Client) -> None:
 
 
 def test_connections_are_numbered_and_kept_alive(client: Client) -> None:
-    """One session is one connection; another client's is another."""
+    """A client's session uses one connection, and another client gets another number."""
     for _ in range(5):
         client.ok("GET", "/organization")
     assert {request.connection for request in client.port.requests} == {1}
@@ -54,18 +54,18 @@ def test_connections_are_numbered_and_kept_alive(client: Client) -> None:
 
 
 def test_answers_are_quick(client: Client) -> None:
-    """No answer waits for a delayed acknowledgement: 40 ms a request, with Nagle's algorithm on."""
+    """No answer waits 40 ms for a delayed acknowledgment, as it would with Nagle's algorithm."""
     durations = []
     for _ in range(50):
         started = time.monotonic()
         client.ok("GET", "/actions/create_vm")
         durations.append(time.monotonic() - started)
-    # The first ones are quick either way; of the rest, the quicker half says it on a busy machine too.
+    # The first requests are fast in any case. The faster half of the rest is telling even on a busy machine.
     assert sorted(durations[20:])[10] < 0.035
 
 
 def test_requests_side_by_side(client: Client) -> None:
-    """Many clients at once lose nothing: of one identifier exactly one creation succeeds."""
+    """If many clients create the same entity at the same time, exactly one succeeds."""
     statuses: list[int] = []
     start = threading.Barrier(16)
 
@@ -84,7 +84,7 @@ def test_requests_side_by_side(client: Client) -> None:
 
 
 def test_leaving_ends_everything_at_once() -> None:
-    """Kept connections and delayed answers do not hold the end up; no thread and no open port is left."""
+    """Open connections and delayed answers do not delay the end. No thread and no open port is left."""
     before = set(threading.enumerate())
     with FakePort() as port:
         idle, client = Client(port), Client(port)

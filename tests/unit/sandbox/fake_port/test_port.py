@@ -14,7 +14,7 @@ from tests.unit.sandbox.fake_port.client import ENTITIES, INPUTS, Client, defini
 
 
 def test_token_is_the_same_until_it_expires_and_its_remaining_life_shrinks() -> None:
-    """One token lives per credential pair: asking again returns it with what is left of its life."""
+    """Each pair of credentials has one token. A second request returns the same token, with its remaining life."""
     with FakePort(token_life_seconds=2.5) as port:
         credentials = {"clientId": port.client_id, "clientSecret": port.client_secret}
 
@@ -38,7 +38,7 @@ def test_token_is_the_same_until_it_expires_and_its_remaining_life_shrinks() -> 
 
 
 def test_wrong_credentials_are_401(port: FakePort) -> None:
-    """Bad credentials get 401."""
+    """Wrong credentials get 401."""
     body = {"clientId": port.client_id, "clientSecret": "wrong"}
     answer = requests.post(f"{port.url}/v1/auth/access_token", json=body, timeout=5)
     assert answer.status_code == 401
@@ -65,7 +65,7 @@ def test_access_token_takes_two_keys_only(port: FakePort, body: Any) -> None:
     ],
 )
 def test_no_call_works_without_a_valid_token(client: Client, method: str, path: str) -> None:
-    """A token that is missing, wrong, of another scheme or expired gets 401 everywhere."""
+    """A token that is missing, wrong, of another scheme or expired gets 401 from every route."""
     token = client.session.headers["Authorization"]
     for header in ("", "Bearer wrong", str(token).replace("Bearer", "Basic")):
         client.session.headers["Authorization"] = header
@@ -78,7 +78,7 @@ def test_no_call_works_without_a_valid_token(client: Client, method: str, path: 
 
 
 def test_organization_and_kafka_credentials(port: FakePort, bare: Client) -> None:
-    """The organization's id is told; Kafka's credentials are too once the organization has topics."""
+    """The organization's id can be read, and Kafka's credentials too if the organization has topics."""
     assert bare.ok("GET", "/organization")["organization"]["id"] == port.organization_id
     assert re.fullmatch("org_[A-Za-z0-9]{16}", port.organization_id)
     assert bare.refused("GET", "/kafka-credentials") == (404, "not_found")
@@ -93,7 +93,7 @@ def test_unknown_route_is_404(bare: Client) -> None:
 
 
 def test_every_answer_has_a_trace_id_of_its_own(client: Client) -> None:
-    """Success and refusal alike have X-Trace-Id, and it is kept with the request."""
+    """Every answer has an X-Trace-Id of its own, which is kept with the request."""
     answers = [client.call("GET", path) for path in ("/organization", "/actions/none", "/none")]
     ids = [answer.headers["X-Trace-Id"] for answer in answers]
     assert len(set(ids)) == 3
@@ -101,7 +101,7 @@ def test_every_answer_has_a_trace_id_of_its_own(client: Client) -> None:
 
 
 def test_run_is_there_before_its_message_is() -> None:
-    """A consumer that is quicker than the answer can ask for the run."""
+    """A consumer can read the run even before the execution is answered."""
     statuses: list[int] = []
 
     def publish(topic: str, value: bytes) -> None:
@@ -117,7 +117,7 @@ def test_run_is_there_before_its_message_is() -> None:
 
 
 def test_failure_to_publish_is_500(client: Client) -> None:
-    """A message that cannot be published is not passed over in silence."""
+    """If a message cannot be published, the execution gets 500."""
 
     def publish(topic: str, value: bytes) -> None:
         raise RuntimeError("no broker")
@@ -128,7 +128,7 @@ def test_failure_to_publish_is_500(client: Client) -> None:
 
 
 def test_unencoded_slash_is_another_route(client: Client) -> None:
-    """A slash that is not encoded ends the segment, and nothing is found."""
+    """A slash that is not encoded ends the segment, so the path is not found."""
     client.ok("POST", ENTITIES, {"identifier": "a/b"})
     assert client.refused("GET", f"{ENTITIES}/a/b") == (404, "not_found")
 
@@ -155,7 +155,7 @@ def test_refusals_side_by_side_lose_no_message() -> None:
 
 
 def test_wait_until(client: Client) -> None:
-    """A waiter wakes when a request makes its condition true, and gets what it returned."""
+    """`wait_until` returns when a request makes its condition true, with the condition's value."""
     run_id = client.execute()
     other = Client(client.port)
     timer = threading.Timer(0.1, other.call, ("POST", f"/actions/runs/{run_id}/logs", {"message": "now"}))

@@ -9,7 +9,7 @@ from tests.unit.sandbox.fake_port.client import INPUTS, Client, action, definiti
 
 
 def test_action_life(client: Client) -> None:
-    """An action can be created once, read, replaced and deleted; what is unknown is 404."""
+    """An action can be created once, read, replaced and deleted. An unknown action gets 404."""
     assert client.refused("POST", "/actions", definition("create_vm_action")) == (409, "identifier_taken")
     replaced = {**definition("create_vm_action"), "title": "Another"}
     assert client.ok("PUT", "/actions/create_vm", replaced)["action"]["title"] == "Another"
@@ -21,21 +21,21 @@ def test_action_life(client: Client) -> None:
 
 
 def test_actions_are_listed(client: Client) -> None:
-    """All actions are listed, as they are found one by one."""
+    """The list of actions has each action as it can be read alone."""
     [action] = client.ok("GET", "/actions", version="v2")["actions"]
     assert action == client.ok("GET", "/actions/create_vm")["action"]
     assert client.refused("GET", "/actions", version="v3") == (422, "invalid_request")
 
 
 def test_action_of_an_unknown_blueprint_is_404(client: Client) -> None:
-    """An action's blueprint has to be there."""
+    """An action of an unknown blueprint gets 404."""
     body = action()
     body["trigger"]["blueprintIdentifier"] = "host"
     assert client.refused("POST", "/actions", body) == (404, "not_found")
 
 
 def test_executed_action_is_published_as_its_template_says(client: Client, published: list[tuple[str, Any]]) -> None:
-    """The shipped action publishes the message that Port's older actions had, to ORG_ID.runs."""
+    """The shipped action publishes a message in the format of Port's older actions to ORG_ID.runs."""
     answer = client.call("POST", "/actions/create_vm/runs", {"properties": INPUTS})
     run = answer.json()["run"]
     assert answer.status_code == 202
@@ -71,7 +71,7 @@ def test_executed_action_is_published_as_its_template_says(client: Client, publi
     ],
 )
 def test_inputs_that_do_not_fit_are_422_and_make_no_run(client: Client, inputs: dict[str, Any]) -> None:
-    """Inputs are held against the action's: type, enum, required, unknown."""
+    """Inputs of a wrong type or enum value, unknown inputs and missing required inputs get 422, and there is no run."""
     answer = client.refused("POST", "/actions/create_vm/runs", {"properties": inputs})
     assert answer == (422, "user_inputs_schema_invalid")
     assert client.port.runs == {}
@@ -79,7 +79,7 @@ def test_inputs_that_do_not_fit_are_422_and_make_no_run(client: Client, inputs: 
 
 @pytest.mark.parametrize("operation", ["DAY-2", "DELETE"])
 def test_day_2_and_delete_need_an_entity(client: Client, published: list[tuple[str, Any]], operation: str) -> None:
-    """An action on an entity is refused without one, and gives the whole entity to its template."""
+    """A DAY-2 or DELETE action is refused without an entity, and its template gets the whole entity."""
     payload = {"id": "{{ .entity.identifier }}", "all": "{{ .entity }}", "op": "{{ .trigger.operation }}"}
     method = {"type": "KAFKA", "payload": payload}
     client.ok("POST", "/actions", action("change", operation, invocationMethod=method))
@@ -95,7 +95,7 @@ def test_day_2_and_delete_need_an_entity(client: Client, published: list[tuple[s
 def test_action_without_payload_publishes_a_message_with_run_and_inputs(
     client: Client, published: list[tuple[str, Any]]
 ) -> None:
-    """Without a template there is still a message: its shape is a guess, its contents are not."""
+    """An action without a template publishes a message too. Its format is a guess, but its content is not."""
     client.ok("POST", "/actions", action("plain", "CREATE", invocationMethod={"type": "KAFKA"}))
     run = client.ok("POST", "/actions/plain/runs", {"properties": {"cpu": 1}})["run"]
     message = published[-1][1]
@@ -104,7 +104,7 @@ def test_action_without_payload_publishes_a_message_with_run_and_inputs(
 
 
 def test_payload_may_be_an_array(client: Client, published: list[tuple[str, Any]]) -> None:
-    """A template may be a list; what CREATE has for an entity is an empty object."""
+    """A template may be a list. In a CREATE action, the entity is an empty object."""
     method = {"type": "KAFKA", "payload": ["{{ .run.id }}", "{{ .inputs.cpu }}", "{{ .entity }}"]}
     client.ok("POST", "/actions", action("list", "CREATE", invocationMethod=method))
     run = client.ok("POST", "/actions/list/runs", {"properties": {"cpu": 1}})["run"]
@@ -112,7 +112,7 @@ def test_payload_may_be_an_array(client: Client, published: list[tuple[str, Any]
 
 
 def test_template_that_cannot_be_evaluated_is_422(client: Client) -> None:
-    """JQ's errors refuse the execution, and no run is made."""
+    """If JQ fails, the execution is refused and there is no run."""
     method = {"type": "KAFKA", "payload": {"x": "{{ .inputs | fromjson }}"}}
     client.ok("POST", "/actions", action("broken", "CREATE", invocationMethod=method))
     answer = client.refused("POST", "/actions/broken/runs", {"properties": {}})
@@ -121,7 +121,7 @@ def test_template_that_cannot_be_evaluated_is_422(client: Client) -> None:
 
 
 def test_only_kafka_actions_are_published(client: Client, published: list[tuple[str, Any]]) -> None:
-    """Executing an action with another backend makes a run and no message."""
+    """The execution of an action with another backend makes a run but publishes no message."""
     method = {"type": "WEBHOOK", "url": "https://example.com"}
     client.ok("POST", "/actions", action("hook", "CREATE", invocationMethod=method))
     assert client.ok("POST", "/actions/hook/runs", {"properties": {}})["run"]["status"] == "IN_PROGRESS"
@@ -129,7 +129,7 @@ def test_only_kafka_actions_are_published(client: Client, published: list[tuple[
 
 
 def test_automations_cannot_be_executed(client: Client) -> None:
-    """Only self-service actions are executed by hand."""
+    """Only self-service actions can be executed by request."""
     trigger = {"type": "automation", "event": {"type": "ENTITY_CREATED", "blueprintIdentifier": "vm"}}
     client.ok("POST", "/actions", action("auto", trigger=trigger))
     answer = client.refused("POST", "/actions/auto/runs", {"properties": {}})
@@ -137,14 +137,14 @@ def test_automations_cannot_be_executed(client: Client) -> None:
 
 
 def test_approvals_are_refused_out_loud(client: Client) -> None:
-    """An action that needs an approval is not executed as if it needed none."""
+    """The execution of an action that requires approval gets 501."""
     client.ok("POST", "/actions", action("careful", "CREATE", requiredApproval=True))
     assert client.refused("POST", "/actions/careful/runs", {"properties": {}}) == (501, "not_in_the_fake")
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", None])
 def test_run_has_two_forms(client: Client, version: str | None) -> None:
-    """v2 names action and blueprint with objects, v1 with strings; who asks for none gets v1."""
+    """Version v2 names action and blueprint with objects, and v1 with strings. The default is v1."""
     query = {"version": version} if version else {}
     run = client.ok("GET", f"/actions/runs/{client.execute()}", **query)["run"]
     if version == "v2":
@@ -165,7 +165,7 @@ def test_run_is_updated_key_by_key(client: Client) -> None:
 
 @pytest.mark.parametrize("ending", [{"status": "SUCCESS"}, {"status": "FAILURE", "message": {"m": 1}}])
 def test_ended_run_is_read_only(client: Client, ending: dict[str, Any]) -> None:
-    """After SUCCESS or FAILURE every write to the run is 422 run_exhausted."""
+    """After SUCCESS or FAILURE, every write to the run gets 422 run_exhausted."""
     run_id = client.execute()
     url = f"/actions/runs/{run_id}"
     assert client.ok("PATCH", url, ending)["run"]["endedAt"]
@@ -176,7 +176,7 @@ def test_ended_run_is_read_only(client: Client, ending: dict[str, Any]) -> None:
 
 
 def test_logs_are_kept_in_order_and_paged(client: Client) -> None:
-    """A log answers 201 with its entry; reading gives at most 50 at a time, from an offset."""
+    """A new log entry is answered with 201. At most 50 entries are read at a time, from an offset."""
     run_id = client.execute()
     url = f"/actions/runs/{run_id}/logs"
     answer = client.call("POST", url, {"message": "0", "statusLabel": "Working"})
@@ -194,7 +194,7 @@ def test_logs_are_kept_in_order_and_paged(client: Client) -> None:
 
 
 def test_log_can_end_the_run(client: Client) -> None:
-    """terminationStatus ends the run; the last log belongs to it."""
+    """A log entry with terminationStatus ends the run, and later entries are refused."""
     run_id = client.execute()
     url = f"/actions/runs/{run_id}/logs"
     client.ok("POST", url, {"message": "bye", "terminationStatus": "FAILURE"})
@@ -203,7 +203,7 @@ def test_log_can_end_the_run(client: Client) -> None:
 
 
 def test_unknown_run_is_404(client: Client) -> None:
-    """Nothing can be asked or written of a run that is not there."""
+    """Every read and write of an unknown run gets 404."""
     url = "/actions/runs/r_0000000000000000"
     assert client.refused("GET", url) == (404, "not_found")
     assert client.refused("PATCH", url, {"status": "SUCCESS"}) == (404, "not_found")
@@ -229,7 +229,7 @@ def test_runs_are_listed_newest_first_and_filtered(client: Client) -> None:
 
 
 def test_added_run_belongs_to_a_recorded_message(client: Client) -> None:
-    """A run can be there without having been executed here, and is like any other."""
+    """A run can be added without an execution, and behaves like any other run."""
     client.port.add_run("run_q2mGf9ZYkFRnZJjB", properties=INPUTS)
     run = client.ok("GET", "/actions/runs/run_q2mGf9ZYkFRnZJjB", version="v2")["run"]
     assert (run["status"], run["action"]["identifier"], run["properties"]) == (
@@ -241,7 +241,7 @@ def test_added_run_belongs_to_a_recorded_message(client: Client) -> None:
 
 
 def test_node_run_is_reported(client: Client) -> None:
-    """A workflow's node run takes logs, output and one end, in its own words."""
+    """A workflow's node run takes logs, output and one end, in Port's words for node runs."""
     client.port.add_node_run("wfnr_0000000000000001")
     url = "/workflows/nodes/runs/wfnr_0000000000000001"
     client.ok("POST", f"{url}/logs", {"logs": [{"level": "INFO", "message": "on it"}]})

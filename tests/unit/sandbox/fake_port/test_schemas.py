@@ -22,7 +22,7 @@ from tests.unit.sandbox.fake_port.client import ENTITIES, INPUTS, Client, action
     ],
 )
 def test_blueprint_out_of_schema_is_422(bare: Client, changes: dict[str, Any]) -> None:
-    """Identifier, title, property names and types, relations and destination have Port's rules."""
+    """A blueprint whose identifier, title, properties, relations or destination break Port's rules gets 422."""
     body = {**definition("vm_blueprint"), **changes}
     assert bare.refused("POST", "/blueprints", body) == (422, "invalid_request")
 
@@ -44,19 +44,19 @@ def test_blueprint_out_of_schema_is_422(bare: Client, changes: dict[str, Any]) -
     ],
 )
 def test_action_out_of_schema_is_422(client: Client, body: dict[str, Any]) -> None:
-    """An action has Port's second version's keys and no others, and an identifier without a slash."""
+    """An action with keys or values outside version 2 of Port's API, or a slash in its identifier, gets 422."""
     assert client.refused("POST", "/actions", body) == (422, "invalid_request")
 
 
 @pytest.mark.parametrize("identifier", ["výkon", "a.b", "vm+1@x:y=z", "机器"])
 def test_action_identifier_may_hold_any_letter(client: Client, identifier: str) -> None:
-    """Letters of every script are legal in identifiers."""
+    """An action's identifier may hold letters of every script."""
     client.ok("POST", "/actions", action(identifier))
     assert client.ok("GET", f"/actions/{quote(identifier, safe='')}")
 
 
 def test_execution_takes_properties_and_entity_only(client: Client) -> None:
-    """The body of an execution has no other key, and must have properties."""
+    """The body of an execution must have properties, and may have no key other than properties and entity."""
     for body in ({"properties": INPUTS, "run_as": "me"}, {}):
         assert client.refused("POST", "/actions/create_vm/runs", body) == (422, "invalid_request")
 
@@ -74,7 +74,7 @@ def test_execution_takes_properties_and_entity_only(client: Client) -> None:
     ],
 )
 def test_run_update_out_of_schema_is_422(client: Client, body: dict[str, Any]) -> None:
-    """IN_PROGRESS must not be sent, unknown keys are refused, and values have types."""
+    """An update of a run with the status IN_PROGRESS, unknown keys or wrong types gets 422."""
     run_id = client.execute()
     assert client.refused("PATCH", f"/actions/runs/{run_id}", body) == (422, "invalid_request")
     assert client.port.runs[run_id]["status"] == "IN_PROGRESS"
@@ -85,7 +85,7 @@ def test_run_update_out_of_schema_is_422(client: Client, body: dict[str, Any]) -
     [{}, {"message": 1}, {"message": "m", "level": "INFO"}, {"message": "m", "terminationStatus": "OK"}],
 )
 def test_log_out_of_schema_is_422(client: Client, body: dict[str, Any]) -> None:
-    """A log has a message, and no keys but Port's."""
+    """A log entry without a message, or with keys or values that Port does not have, gets 422."""
     answer = client.refused("POST", f"/actions/runs/{client.execute()}/logs", body)
     assert answer == (422, "invalid_request")
 
@@ -95,7 +95,7 @@ def test_log_out_of_schema_is_422(client: Client, body: dict[str, Any]) -> None:
 )
 @pytest.mark.parametrize("value", ["True", "False", "1", ""])
 def test_booleans_of_the_query_are_lower_case(client: Client, name: str, value: str) -> None:
-    """Only `true` and `false` are booleans: what Python's str() makes of them is 422."""
+    """Booleans of the query are `true` and `false`. Others, such as Python's `True`, get 422."""
     client.ok("POST", ENTITIES, {"identifier": "box"})
     method, path = ("DELETE", f"{ENTITIES}/box") if name == "delete_dependents" else ("POST", ENTITIES)
     assert client.refused(method, path, {"identifier": "new"}, **{name: value}) == (422, "invalid_request")
@@ -104,12 +104,12 @@ def test_booleans_of_the_query_are_lower_case(client: Client, name: str, value: 
 
 @pytest.mark.parametrize("identifier", ["a b", "", ".", "..", "a(b)", "a,b", "a#b", "a" * 1001, "a²", 7, None])
 def test_illegal_entity_identifier_is_422(client: Client, identifier: Any) -> None:
-    """Letters, digits and @ _ . + : \\ / = - are all an identifier may hold, up to 1000 of them."""
+    """Letters, digits and @ _ . + : \\ / = - are the only characters of an identifier, up to 1000."""
     assert client.refused("POST", ENTITIES, {"identifier": identifier}) == (422, "invalid_request")
 
 
 def test_bulk_takes_one_to_twenty(client: Client) -> None:
-    """None, and more than 20 at once, get 422."""
+    """A bulk request takes 1 to 20 entities. Other numbers get 422."""
     for count, status in ((0, 422), (1, 200), (20, 200), (21, 422)):
         body = {"entities": [{"identifier": str(number)} for number in range(count)]}
         assert client.call("POST", f"{ENTITIES}/bulk", body, upsert="true").status_code == status

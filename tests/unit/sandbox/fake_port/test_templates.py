@@ -33,12 +33,12 @@ DATA: dict[str, Any] = {
     ],
 )
 def test_template_values(template: Any, value: Any) -> None:
-    """A string that is one expression becomes the typed value; within other text it becomes text."""
+    """A string that is only one expression becomes a value with its type. Within other text, the value becomes text."""
     assert render(template, DATA) == value
 
 
 def test_template_key_that_is_null_drops_its_pair() -> None:
-    """Keys are templates too, and a null key takes its value away."""
+    """Keys are templates too. If a key evaluates to null, its pair is dropped."""
     template = {
         '{{ if (.inputs | has("n")) then "n" else null end }}': 1,
         '{{ if (.inputs | has("q")) then "q" else null end }}': 1,
@@ -55,6 +55,6 @@ def test_template_spreads_pairs() -> None:
 
 @pytest.mark.parametrize("template", ["{{ .inputs", "{{ .inputs | }}", "{{ nosuchfunction }}", {"{{ 1 }}": 2}])
 def test_invalid_template(template: Any) -> None:
-    """Text that is not JQ, has no end, or makes a key that is not a string, is an error."""
+    """A template that is not JQ, has no end, or makes a key that is not a string is an error."""
     with pytest.raises(TemplateError):
         render(template, DATA)
