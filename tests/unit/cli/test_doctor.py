@@ -23,12 +23,12 @@ from port_runner_cli.__main__ import main
 from port_runner_cli.clients import kafka as kafka_module
 from port_runner_cli.clients.port import PortAccess, PortConnection
 from port_runner_cli.commands.doctor import kafka_checks, leftover_checks, mapping_checks
-from port_runner_cli.commands.doctor.command import CHECKS, checks_of, examined
+from port_runner_cli.commands.doctor.command import CHECKS, list_checks, run_check
 from port_runner_cli.commands.doctor.deployment import Deployment
+from port_runner_cli.commands.doctor.filter_pattern import passes
 from port_runner_cli.commands.doctor.finding import Finding, NotCheckable
-from port_runner_cli.commands.doctor.pattern import passes
-from port_runner_cli.commands.doctor.policy import Policies, trusts
-from port_runner_cli.commands.doctor.sample import sample_message
+from port_runner_cli.commands.doctor.role_policy import Policies, trusts
+from port_runner_cli.commands.doctor.sample_message import sample_message
 from port_runner_cli.commands.setup import read_definitions, set_up
 from port_runner_sandbox.broker import broker
 from port_runner_sandbox.certificates import Certificates, make_certificates
@@ -242,8 +242,8 @@ def findings(*, kafka: bool = False, **settings: Any) -> Found:
     defaults = {"access": PortAccess("https://api.port.io"), "actions": ["create_vm"]}
     deployment = Deployment(NAME, **{**defaults, **settings})
     return {
-        f"{section}: {name}": examined(check, deployment)
-        for section, name, check in checks_of(deployment)
+        f"{section}: {name}": run_check(check, deployment)
+        for section, name, check in list_checks(deployment)
         if kafka or section != "Kafka"
     }
 

@@ -29,10 +29,10 @@ CHECKS: dict[str, list[tuple[str, Check]]] = {
         ("log", function_checks.may_log),
     ],
     "Mapping": [
-        ("existence", mapping_checks.mapping),
+        ("existence", mapping_checks.existence),
         ("state", mapping_checks.state),
         ("last result", mapping_checks.result),
-        ("group", mapping_checks.alone),
+        ("group", mapping_checks.group),
         ("filter", mapping_checks.filters),
         ("partial responses", mapping_checks.partial_responses),
     ],
@@ -61,7 +61,7 @@ CHECKS: dict[str, list[tuple[str, Check]]] = {
 MARKS: dict[State, tuple[str, str]] = {"good": ("✓", "green"), "bad": ("✗", "bold red"), "unknown": ("?", "yellow")}
 
 
-def checks_of(deployment: Deployment) -> Iterator[tuple[str, str, Check]]:
+def list_checks(deployment: Deployment) -> Iterator[tuple[str, str, Check]]:
     """Return section, name and function of every check. Each action has its own check."""
     for section, checks in CHECKS.items():
         for name, check in checks:
@@ -71,7 +71,7 @@ def checks_of(deployment: Deployment) -> Iterator[tuple[str, str, Check]]:
                 yield section, name, check
 
 
-def examined(check: Check, deployment: Deployment) -> Finding:
+def run_check(check: Check, deployment: Deployment) -> Finding:
     """Return the finding of a check.
 
     A part that the check needs and that cannot be read makes no finding of its own.
@@ -118,9 +118,9 @@ def doctor(
         function_name, access, actions, {} if message is None else {str(message): read_json(message)}, topic
     )
     page = Page(output)
-    for section, name, check in checks_of(deployment):
+    for section, name, check in list_checks(deployment):
         with output.waiting(f"{section}: {name}"):
-            finding = examined(check, deployment)
+            finding = run_check(check, deployment)
         page.add(section, name, finding)
     page.end()
     counts = {state: sum(finding.state == state for _, _, finding in page.lines) for state in MARKS}

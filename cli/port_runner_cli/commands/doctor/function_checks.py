@@ -9,7 +9,7 @@ from port_runner.settings import Settings
 from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.commands.doctor.deployment import Deployment, PartMissing
 from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown, unreadable
-from port_runner_cli.commands.doctor.policy import trusts
+from port_runner_cli.commands.doctor.role_policy import trusts
 from port_runner_cli.output import CommandFailed
 
 # https://docs.aws.amazon.com/lambda/latest/dg/with-kafka-configure.html

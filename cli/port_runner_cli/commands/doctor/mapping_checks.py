@@ -2,8 +2,8 @@
 
 from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.commands.doctor.deployment import Deployment
+from port_runner_cli.commands.doctor.filter_pattern import passes
 from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown, unreadable
-from port_runner_cli.commands.doctor.pattern import passes
 from port_runner_cli.output import COMMAND
 
 GOOD_RESULTS = ("OK", "No records processed")
@@ -21,7 +21,7 @@ RESULT_ADVICE = {
 }
 
 
-def mapping(deployment: Deployment) -> Finding:
+def existence(deployment: Deployment) -> Finding:
     """The mapping exists."""
     if error := deployment.problem_with("mapping"):
         return unreadable(error)
@@ -51,7 +51,7 @@ def result(deployment: Deployment) -> Finding:
     return bad(f"it says: {said}", advice)
 
 
-def alone(deployment: Deployment) -> Finding:
+def group(deployment: Deployment) -> Finding:
     """No other mapping reads the topic in the same group, where it would take part of the records."""
     client = aws_client("lambda", deployment.function.arn)
     with asking_aws("The event source mappings cannot be listed"):

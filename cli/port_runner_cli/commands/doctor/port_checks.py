@@ -13,7 +13,7 @@ from port_runner.routing import route_for
 from port_runner_cli.clients.function import Json
 from port_runner_cli.commands.doctor.deployment import Check, Deployment
 from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown, unreadable
-from port_runner_cli.commands.doctor.sample import RUN_ID
+from port_runner_cli.commands.doctor.sample_message import RUN_ID
 from port_runner_cli.output import COMMAND
 
 
