@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import click
 
 from port_runner.messages import RUN_ID
+from port_runner_cli.clients.cloudwatch import FunctionLog
 from port_runner_cli.clients.function import function_option, read_function
 from port_runner_cli.duration import DURATION
-from port_runner_cli.log_lines import FunctionLog, LogLine, rendered
+from port_runner_cli.log_lines import LogLine, render_line
 from port_runner_cli.output import COMMAND, INTERRUPTED, CommandFailed, Output, output_option
 
 POLL_SECONDS = 1.0
@@ -78,7 +79,7 @@ def show(lines: list[LogLine], output: Output, shown: tuple[object, ...] = ()) -
             shown = place
             record = "{}-{}@{}".format(*(line.fields.get(name, "?") for name in PLACE))
             output.say(f"request {place[0]}  {line.fields.get('action', '')}  {record}  {line.stream}", "bold")
-        output.show(rendered(line))
+        output.show(render_line(line))
     return shown
 
 

@@ -12,7 +12,6 @@ from moto.logs.models import LogStream
 
 from port_runner_cli.__main__ import main
 from port_runner_cli.commands import tail as tail_module
-from port_runner_cli.log_lines import read_line
 from tests.support.fake_lambda import FakeFunction, FakeLambda
 
 NAME = "runs-under-test"
@@ -220,26 +219,3 @@ def test_an_emulator_that_ignores_the_pattern(log: Log, monkeypatch: pytest.Monk
     result = run("r_1")
     assert "q2" not in result.stdout
     assert len(result.stdout.splitlines()) == 2
-
-
-def test_which_lines_are_errors() -> None:
-    """Errors are the runner's own, and what Lambda or Python writes when a process ends; not Lambda's usual lines."""
-    errors = {
-        json.dumps(line("x", level="ERROR")): True,
-        json.dumps(line("x", level="CRITICAL")): True,
-        json.dumps(line("x", level="WARNING")): False,
-        "START RequestId: 1": False,
-        "REPORT RequestId: 1": False,
-        "2026 q1 Task timed out after 10.00 seconds": True,
-        "[ERROR] Runtime.ImportModuleError: Unable to import module 'lambda_function'": True,
-    }
-    for text, is_error in errors.items():
-        found = read_line(text, 0)
-        assert found is not None
-        assert found.is_error is is_error
-
-
-def test_metrics_and_empty_lines_are_not_for_people() -> None:
-    """A metric, and a line with nothing on it, are no lines of the log."""
-    for text in ('{"_aws": {}, "RunsStarted": 1}', "", " \n"):
-        assert read_line(text, 0) is None

@@ -4,9 +4,10 @@ import time
 from datetime import UTC, datetime
 
 from port_runner_cli.clients.aws import asking_aws, aws_client
+from port_runner_cli.clients.cloudwatch import FunctionLog
 from port_runner_cli.commands.doctor.deployment import Deployment
 from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown
-from port_runner_cli.log_lines import FunctionLog, LogLine
+from port_runner_cli.log_lines import LogLine
 from port_runner_cli.output import COMMAND
 
 LOOK_BACK_SECONDS = 24 * 3600

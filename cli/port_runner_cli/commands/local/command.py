@@ -23,7 +23,7 @@ from click.core import ParameterSource
 from port_runner_cli.clients.port import PortAccess, port_options
 from port_runner_cli.commands.local.target import fake_target, real_target
 from port_runner_cli.json_file import read_json
-from port_runner_cli.log_lines import LogLine, read_line, rendered
+from port_runner_cli.log_lines import LogLine, read_line, render_line
 from port_runner_cli.output import INTERRUPTED, CommandFailed, Output, SettingsError, output_option
 from port_runner_cli.project import ENTRY_POINT, definitions_folder, sources
 
@@ -137,7 +137,7 @@ class Lines(logging.Handler):
             return
         self.lines.append(line)
         error = record.exc_info[1] if record.exc_info else None
-        self.output.show(rendered(line, with_error=error is None))
+        self.output.show(render_line(line, with_error=error is None))
         if error is not None:
             self.error = error
             trace = traceback.format_exception(type(error), error, _users_own(error.__traceback__))
