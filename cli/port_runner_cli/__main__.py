@@ -5,7 +5,7 @@ import click
 from port_runner_cli.commands.action_json import action_json
 from port_runner_cli.commands.check import check
 from port_runner_cli.commands.doctor.command import doctor
-from port_runner_cli.commands.failures import failures
+from port_runner_cli.commands.failures.command import failures
 from port_runner_cli.commands.kafka_secret import kafka_secret
 from port_runner_cli.commands.local.command import local
 from port_runner_cli.commands.run import run

@@ -89,7 +89,7 @@ def read_mappings(function: Function) -> list[KafkaMapping]:
     return [KafkaMapping(mapping) for mapping in found if mapping.get("SelfManagedEventSource")]
 
 
-def failure_queue_of(function_name: str) -> str:
+def read_failure_queue_url(function_name: str) -> str:
     """Return the URL of the function's failure queue. Raises CommandFailed."""
     url = read_function(function_name).environment.get("FAILURE_QUEUE_URL")
     if not url:

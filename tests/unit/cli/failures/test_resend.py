@@ -1,4 +1,4 @@
-"""`failures`: nothing that the queue keeps is lost, and what is sent again is removed once the function took it."""
+"""`failures resend` loses nothing, and removes a message only once the function is done with it."""
 
 import io
 import json
@@ -7,213 +7,21 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import Any
 
-import boto3
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from moto.sqs.models import sqs_backends
 
 from port_runner import ActionRouter, ActionRun, Runner, Success
 from port_runner.kafka import Record
 from port_runner.testing import LambdaContext, kafka_event, run_message
 from port_runner_cli.__main__ import main
-from port_runner_cli.clients import function
-from port_runner_cli.clients.kafka import KafkaMapping, make_event
-from port_runner_cli.commands import failures
+from port_runner_cli.clients.function import invoke
+from port_runner_cli.clients.kafka import KafkaMapping
+from port_runner_cli.commands.failures import kept_message, resend
 from port_runner_sandbox.fake_port import FakePort
+from tests.support.failures_under_test import NAME, Queue, batch, logged, run, took
 from tests.support.fake_lambda import ACCOUNT, REGION, FakeFunction, FakeLambda
 from tests.support.function_under_test import event_file
-
-NAME = "runs-under-test"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "WAIT_SECONDS", 0)
-
-
-class Queue:
-    """The failure queue, and what is in it."""
-
-    def __init__(self) -> None:
-        self.client = boto3.client("sqs")
-        self.url: str = self.client.create_queue(QueueName=f"{NAME}-failures")["QueueUrl"]
-
-    def put(self, body: Any) -> str:
-        text = body if isinstance(body, str) else json.dumps(body)
-        sent = self.client.send_message(QueueUrl=self.url, MessageBody=text)
-        return str(sent["MessageId"])
-
-    def keep(self, message: Any, *, offset: int = 0, reason: str = "Port does not know its run", **more: Any) -> str:
-        """Put a record in as the function does: some minutes old."""
-        minutes_ago = int(time.time() * 1000) - 300_000
-        [records] = kafka_event(message, offset=offset, timestamp=minutes_ago)["records"].values()
-        record = records[0]
-        return self.put(
-            {
-                "reason": reason,
-                **{name: record[name] for name in ("topic", "partition", "offset", "timestamp")},
-                "record": record,
-                **more,
-            }
-        )
-
-    def ids(self) -> list[str]:
-        """The messages that any reader could receive now."""
-        found: list[Any] = []
-        while messages := self.client.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages"):
-            found += messages
-        for message in found:
-            self.client.change_message_visibility(
-                QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
-            )
-        return [message["MessageId"] for message in found]
-
-
-@pytest.fixture
-def queue(aws: FakeLambda) -> Queue:
-    return Queue()
-
-
-@pytest.fixture
-def deployed(aws: FakeLambda, queue: Queue) -> FakeFunction:
-    """A function that takes every event."""
-    configuration = {"Environment": {"Variables": {"FAILURE_QUEUE_URL": queue.url}}}
-    return aws.add(FakeFunction(NAME, configuration=configuration, handler=took))
-
-
-def took(event: Any) -> tuple[Any, str]:
-    """The answer and the log of a function that reported the run of each record."""
-    return None, logged(event, "run.reported", status="SUCCESS", run_id="r_1")
-
-
-def logged(event: Any, name: str, **fields: Any) -> str:
-    """A line of the log for each record of an event."""
-    records = [record for records in event["records"].values() for record in records]
-    return "".join(
-        json.dumps({"event": name, **{key: record[key] for key in ("topic", "partition", "offset")}, **fields}) + "\n"
-        for record in records
-    )
-
-
-def run(*arguments: str, answer: str | None = None) -> Result:
-    return CliRunner().invoke(main, ["failures", *arguments, "--function", NAME], input=answer)
-
-
-def batch(*, topic: str = "org_test.runs", first: int = 3, last: int = 4) -> dict[str, Any]:
-    """The message that Lambda puts into a queue for a batch that it gave up."""
-    places = {"firstRecordOffset": str(first), "lastRecordOffset": str(last)}
-    return {
-        "requestContext": {"requestId": "r", "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 11},
-        "version": "1.0",
-        "KafkaBatchInfo": {"batchSize": last - first + 1, "recordsInfo": {f"{topic}-0": places}},
-    }
-
-
-# Looking
-
-
-def test_list_shows_what_is_kept_and_takes_nothing(queue: Queue, deployed: FakeFunction) -> None:
-    """Every message stands in a line of its own, more than SQS gives at once, and each can be received right after."""
-    ids = [queue.keep(run_message("create_vm", run_id=f"r_{n}"), offset=n) for n in range(23)]
-
-    result = run("list")
-
-    assert result.exit_code == 0
-    lines = result.stdout.splitlines()
-    assert sorted(line.split("  ")[0] for line in lines) == sorted(id[:8] for id in ids)
-    assert {tuple(line.split("  ")[2:5]) for line in lines} == {
-        ("create_vm", f"r_{n}", f"org_test.runs-0@{n}") for n in range(23)
-    }
-    assert all("Port does not know its run" in line for line in lines)
-    assert sorted(queue.ids()) == sorted(ids)
-    assert deployed.events == []
-
-
-def test_list_reads_every_kind_of_message(queue: Queue, deployed: FakeFunction) -> None:
-    """A batch that Lambda gave up, a record too large for the queue, and what is neither, are all listed."""
-    queue.put(batch())
-    queue.put({"reason": "too large", "topic": "t", "partition": 1, "offset": 7, "timestamp": None, "record": None})
-    for foreign in ("no JSON", ["a list"], {"KafkaBatchInfo": {"recordsInfo": 3}}, {"topic": "t", "offset": "x"}):
-        queue.put(foreign)
-
-    found = json.loads(run("list", "--json").stdout)
-
-    assert [each["places"] for each in found] == [["org_test.runs-0@3 to 4"], ["t-1@7"], [], [], [], []]
-    assert "RetryAttemptsExhausted" in found[0]["reason"]
-    assert "no record" in found[2]["reason"]
-
-
-def test_list_says_that_nothing_is_there(queue: Queue, deployed: FakeFunction) -> None:
-    """An empty queue is said to be empty."""
-    result = run("list")
-    assert (result.exit_code, result.stdout) == (0, "The queue is empty.\n")
-
-
-def test_show_masks_what_is_secret(queue: Queue, deployed: FakeFunction) -> None:
-    """Inputs that are secret, and headers, are in no output of show; the rest of the message is."""
-    message = run_message("create_vm", {"region": "eu-west-1", "password": "canary-of-an-input"})
-    message["payload"]["censoredProperties"] = ["password"]
-    message["headers"] = {"X-Port-Signature": "canary-of-a-header"}
-    id = queue.keep(message, outcome={"status": "SUCCESS", "summary": "It is there."})
-
-    for arguments in ((), ("--json",)):
-        result = run("show", id[:8], *arguments)
-        assert result.exit_code == 0
-        assert "canary" not in result.output
-        assert "eu-west-1" in result.stdout
-        assert "It is there." in result.stdout
-    assert queue.ids() == [id]
-
-
-def test_show_event_is_what_the_function_would_get(queue: Queue, deployed: FakeFunction) -> None:
-    """With --event the record comes as it was, in an event that can be handed to the function."""
-    message = run_message("create_vm", run_id="r_1")
-    id = queue.keep(message, offset=5)
-
-    event = json.loads(run("show", id, "--event").stdout)
-
-    [record] = event["records"]["org_test.runs-0"]
-    assert record["offset"] == 5
-    content = Record("org_test.runs", 0, 5, "org_test.runs-0", content=record)
-    assert json.loads(content.text()) == message
-
-
-def test_show_of_what_is_no_message(queue: Queue, deployed: FakeFunction) -> None:
-    """Only the length of a record that is not JSON is shown, because its content is unknown."""
-    id = queue.keep(b"canary, and no JSON", reason="its value is not JSON")
-    result = run("show", id)
-    assert result.exit_code == 0
-    assert "19 bytes" in result.stdout
-    assert "canary" not in result.output
-
-
-@pytest.mark.parametrize("command", ["show", "resend", "remove"])
-def test_an_id_must_be_of_one_message(queue: Queue, deployed: FakeFunction, command: str) -> None:
-    """The beginning of an id is enough; one that is not there, or could be several, is refused and nothing is done."""
-    ids = [queue.keep(run_message("create_vm"), offset=n) for n in range(40)]
-    first = next(id[0] for id in ids if sum(other[0] == id[0] for other in ids) > 1)
-
-    for wanted, sentence in (("zz", "zz is not in the queue"), (first, "begins the ids of")):
-        result = run(command, wanted)
-        assert result.exit_code == 2
-        assert sentence in result.stderr
-    assert len(queue.ids()) == 40
-    assert deployed.events == []
-
-
-def test_without_a_queue(aws: FakeLambda) -> None:
-    """A function that has no queue, and one that is not there, are named."""
-    aws.add(FakeFunction(NAME))
-    result = run("list")
-    assert result.exit_code == 2
-    assert "no FAILURE_QUEUE_URL" in result.stderr
-    aws.functions.clear()
-    result = run("list")
-    assert result.exit_code == 1
-    assert NAME in result.stderr
-
-
-# Sending again
 
 
 def test_resend_removes_what_was_taken(queue: Queue, deployed: FakeFunction) -> None:
@@ -312,13 +120,12 @@ def test_resend_goes_on_after_one_that_was_not_taken(queue: Queue, deployed: Fak
 def test_an_interrupt_loses_nothing(queue: Queue, deployed: FakeFunction, monkeypatch: pytest.MonkeyPatch) -> None:
     """After Ctrl-C while the function works, every message that it did not take can be received at once."""
     ids = [queue.keep(run_message("create_vm"), offset=n) for n in range(3)]
-    invoked = function.invoke
 
     def interrupted(*arguments: Any) -> Any:
-        invoked(*arguments)
+        invoke(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(failures, "invoke", interrupted)
+    monkeypatch.setattr(resend, "invoke", interrupted)
     result = run("resend", "--all")
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
     assert len(deployed.events) == 1
@@ -354,7 +161,7 @@ def test_batches_of_lambda_are_fetched_from_kafka(
         [records] = kafka_event(*[run_message("create_vm")] * (last - first + 1), offset=first)["records"].values()
         return list(records)
 
-    monkeypatch.setattr(failures, "read_records", read_records)
+    monkeypatch.setattr(kept_message, "read_records", read_records)
     aws.mappings += [mapping(deployed, "org_test.change.log", "wrong"), mapping(deployed, "org_test.runs", "right")]
     queue.put(batch(first=3, last=5))
     too_large = {"reason": "x", "topic": "org_test.runs", "partition": 0, "offset": 8, "timestamp": 1, "record": None}
@@ -374,7 +181,7 @@ def test_records_of_others_in_a_batch_are_left_out(
     """Of a batch's records only those are sent that are for this function, and they decide about the message."""
     messages = [event_file("agent_webhook_day2"), run_message("create_vm"), {"changelogDestination": {"type": "KAFKA"}}]
     [records] = kafka_event(*messages, offset=3)["records"].values()
-    monkeypatch.setattr(failures, "read_records", lambda *place: records)
+    monkeypatch.setattr(kept_message, "read_records", lambda *place: records)
     aws.mappings.append(mapping(deployed, "org_test.runs", "group"))
     queue.put(batch(first=3, last=5))
     assert run("resend", "--all").exit_code == 0
@@ -403,7 +210,7 @@ def test_what_cannot_be_sent_stays(queue: Queue, deployed: FakeFunction) -> None
     assert sorted(queue.ids()) == sorted(ids)
 
 
-# Sending again to the runner itself
+# The function is the runner itself
 
 
 @pytest.fixture
@@ -496,36 +303,3 @@ def test_a_port_that_is_down_leaves_all_as_it_was(queue: Queue, runner: Callable
     assert result.exit_code == 1
     assert "not taken: 1 of 1 records must be delivered again" in result.stdout
     assert queue.ids() == [id]
-
-
-# Removing
-
-
-def test_remove_asks_first(queue: Queue, deployed: FakeFunction) -> None:
-    """Without a yes nothing is removed; with one, only what was named, and nothing is run."""
-    ids = [queue.keep(run_message("create_vm"), offset=n) for n in range(3)]
-    for answer in ("n\n", ""):
-        assert run("remove", ids[0], answer=answer).exit_code == 1
-        assert sorted(queue.ids()) == sorted(ids)
-    assert run("remove", ids[0], answer="y\n").exit_code == 0
-    assert sorted(queue.ids()) == sorted(ids[1:])
-    assert run("remove", "--all", "--yes").exit_code == 0
-    assert queue.ids() == []
-    assert deployed.events == []
-
-
-@pytest.mark.parametrize("command", ["resend", "remove"])
-def test_all_is_said_with_a_word(queue: Queue, deployed: FakeFunction, command: str) -> None:
-    """Neither ids nor --all, or both, is a mistake in usage."""
-    id = queue.keep(run_message("create_vm"))
-    for arguments in ((), (id, "--all")):
-        assert run(command, *arguments).exit_code == 2
-    assert queue.ids() == [id]
-
-
-def test_an_event_has_its_records_by_partition() -> None:
-    """Records of several partitions stand each under its own key, as Lambda sends them."""
-    records = [{"topic": "a-b", "partition": n, "offset": 1} for n in (0, 1, 0)]
-    event = make_event(records)
-    assert {key: len(found) for key, found in event["records"].items()} == {"a-b-0": 2, "a-b-1": 1}
-    assert event["eventSource"] == "SelfManagedKafka"
