@@ -276,7 +276,7 @@ variable "maximum_batching_window_in_seconds" {
 }
 
 variable "filter_actions" {
-  description = "Identifiers of the actions that reach the function. Other records cost no invocation and leave no log line. Empty: every record reaches the function."
+  description = "Identifiers of the actions that reach the function. Other records cost no invocation and leave no log line. A filter sees only the message: it passes payloads with the action's identifier in action or payload.action.identifier, as `port-runner action-json` writes them, and holds back all other payloads. Empty: every record reaches the function."
   type        = list(string)
   default     = []
 
