@@ -572,7 +572,7 @@ variable "max_concurrency" {
 }
 
 variable "give_up_age_in_seconds" {
-  description = "Age in seconds at which the function gives up a record that keeps failing. It then sends the record and its run's outcome to the failure queue. This limits the retries of a mapping without provisioned_pollers."
+  description = "Age in seconds at which the function gives up a record that has failed for ten minutes. It then sends the record and its run's outcome to the failure queue. This limits the retries of a mapping without provisioned_pollers."
   type        = number
   default     = 21600
 

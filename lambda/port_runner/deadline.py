@@ -12,6 +12,8 @@ from typing import Any
 RESERVE_SECONDS = 0.3
 # If an invocation has little time, a share of it is used instead.
 SMALLEST_SHARE = 0.5
+# Without any margin, handlers would work until after the time for reports.
+SMALLEST_MARGIN_SECONDS = 1.0
 RESERVE_SHARE = 0.1
 # The time that a handler's thread may take to leave after it was told to.
 LEAVE_SECONDS = 0.1
@@ -32,6 +34,7 @@ class Deadline:
     def after(cls, seconds: float, *, margin: float) -> "Deadline":
         """Return the deadline of an invocation with *seconds* left. The last *margin*, at most half, is for reports."""
         end = time.monotonic() + seconds
+        margin = max(margin, SMALLEST_MARGIN_SECONDS)
         return cls(
             work=end - min(margin, seconds * SMALLEST_SHARE),
             report=end - min(RESERVE_SECONDS, seconds * RESERVE_SHARE),

@@ -47,8 +47,13 @@ class Record:
 
     @property
     def age(self) -> float | None:
-        """The seconds since the record was written, or ``None`` if that is not known."""
-        return None if self.timestamp is None else time.time() - self.timestamp / 1000
+        """The seconds since the record was written, or ``None`` if that is not known.
+
+        Kafka writes -1 for an unknown time, and some producers write a date long before the epoch.
+        """
+        if self.timestamp is None or self.timestamp < 0:
+            return None
+        return time.time() - self.timestamp / 1000
 
     def error(self, reason: str) -> MessageError:
         """Return a ``MessageError`` about this record."""

@@ -10,7 +10,8 @@ import json
 import keyword
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,29 +95,53 @@ class Lifecycle:
         if self._is_for_others(run_request):
             log.warning("action.unknown", stub=_stub(run_request.action or "…"))
             return
-        until = min(deadline.work, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
-        found = None
-        for run_id in itertools.islice(
-            itertools.chain([run_request.run_id], run_request.other_run_ids()), MOST_RUN_IDS
-        ):
+        for run_id in _run_ids(run_request):
             memory = self._memory.get(run_id)
             if isinstance(memory, Unreported):
                 self._report(memory.run, memory.outcome, deadline)
                 return
-            candidate = replace(run_request, run_id=run_id)
-            state = self._read_run(candidate, until)
-            if state is None:
-                continue
-            found = found or (candidate, state)
-            if self._routes_of(_completed(candidate, state)):
-                found = candidate, state
-                break
+        until = min(deadline.work, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
+        found = self._find(run_request, until)
         if found is None:
             self._keep_unknown(run_request)
             return
         candidate, state = found
         with logs.fields(run_id=candidate.run_id):
-            self._process_found(_completed(candidate, state), state, until, deadline)
+            self._process_found(candidate, state, until, deadline)
+
+    def give_up(self, run_request: RunRequest, reason: str, deadline: Deadline) -> Mapping[str, Any] | None:
+        """End the run of a record that is given up, if Port answers. Return an outcome that Port does not have.
+
+        A run that was started, here or elsewhere, is left alone: a handler may still work on it.
+        """
+        unreported = self._unreported(run_request)
+        if unreported is not None:
+            return unreported
+        until = min(deadline.report, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
+        with suppress(PortRunnerError):
+            found = self._find(run_request, until)
+            if found is None or not found[1].is_in_progress or found[1].label or not self._routes_of(found[0]):
+                return None
+            candidate = found[0]
+            run: ActionRun[Any] = ActionRun(
+                candidate, self._port, self._api_of(candidate), until=until, log_url=self._settings.log_url
+            )
+            self._report(run, Failure(f"The run was given up before it was started: {reason}."), deadline)
+        return self._unreported(run_request)
+
+    def _find(self, run_request: RunRequest, until: float) -> tuple[RunRequest, RunState] | None:
+        """Return the first of the message's runs that has a handler here, or else the first that Port knows."""
+        found = None
+        for run_id in _run_ids(run_request):
+            candidate = replace(run_request, run_id=run_id)
+            state = self._read_run(candidate, until)
+            if state is None:
+                continue
+            candidate = _completed(candidate, state)
+            if self._routes_of(candidate):
+                return candidate, state
+            found = found or (candidate, state)
+        return found
 
     def _process_found(self, run_request: RunRequest, state: RunState, until: float, deadline: Deadline) -> None:
         """Process the run that Port has."""
@@ -144,12 +169,13 @@ class Lifecycle:
             return
         self._report(run, self._outcome(run, run_request, started, until, deadline), deadline)
 
-    def unreported(self, run_id: str) -> Mapping[str, Any] | None:
+    def _unreported(self, run_request: RunRequest) -> Mapping[str, Any] | None:
         """Return the outcome that Port does not have yet, for a person to read."""
-        memory = self._memory.get(run_id)
-        if not isinstance(memory, Unreported):
-            return None
-        return {"status": memory.outcome.status, **vars(memory.outcome)}
+        for run_id in _run_ids(run_request):
+            memory = self._memory.get(run_id)
+            if isinstance(memory, Unreported):
+                return {"status": memory.outcome.status, **vars(memory.outcome)}
+        return None
 
     # Before the handler
 
@@ -222,6 +248,7 @@ class Lifecycle:
         if not routes:
             return Failure(f"Nothing here handles the action {run_request.action}.")
         if len(routes) > 1:
+            log.warning("run.operation_unknown", handlers=[route.name for route in routes])
             return Failure(
                 f"The message does not say for which operation of {run_request.action} it is, and there are several "
                 "handlers. Add the operation to the payload of the action: {{ .trigger.operation }}."
@@ -254,7 +281,6 @@ class Lifecycle:
             return Failure(f"The action was not started: {error}.")
         if deadline.work_seconds <= 0:
             raise PortRunnerError("no time was left to start the handler")
-        self._memory.discard(run.id)
         return self._call(run, route, deadline)
 
     def _mark_started(self, run: ActionRun[Any], until: float) -> None:
@@ -267,10 +293,11 @@ class Lifecycle:
 
     def _call(self, run: ActionRun[Any], route: Route, deadline: Deadline) -> Outcome:
         """Return the handler's outcome. After its time is up, the handler can reach neither Port nor the next event."""
+        began = time.monotonic()
+        call = Call(lambda: route.handler(run))  # raises if no thread can start: then a redelivery may run it
+        self._memory.discard(run.id)
         log.info("run.started", handler=route.name)
         self._metrics.run_started(route.identifier)
-        began = time.monotonic()
-        call = Call(lambda: route.handler(run))
         while not call.wait(min(LOG_INTERVAL_SECONDS, deadline.work_seconds)):
             if deadline.work_seconds <= 0:
                 run._end()
@@ -373,6 +400,11 @@ def _bare(outcome: Outcome) -> Outcome:
     if isinstance(outcome, InProgress):
         return InProgress()
     return Success() if isinstance(outcome, Success) else Failure("What went wrong could not be shown.")
+
+
+def _run_ids(run_request: RunRequest) -> Iterator[str]:
+    """Return the ids in the message that are tried, in order."""
+    return itertools.islice(itertools.chain([run_request.run_id], run_request.other_run_ids()), MOST_RUN_IDS)
 
 
 def _completed(run_request: RunRequest, state: RunState) -> RunRequest:

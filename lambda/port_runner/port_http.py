@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 3.05
 READ_SECONDS = 10.0
-RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+# 520 to 524 and 530 are those of the network in front of Port.
+RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525), 530})
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 8.0
 # A token is renewed while it is still valid, so that it cannot expire on its way to Port.
@@ -229,15 +231,22 @@ def _asked_delay(response: "requests.Response | None") -> float | None:
     for name in ("Retry-After", "x-ratelimit-reset"):
         if name != "Retry-After" and response.status_code != 429:
             continue
-        try:
-            value = float(response.headers.get(name, ""))
-        except ValueError:  # absent, or a date
-            continue
-        if value > SMALLEST_EPOCH:
-            value -= time.time()
-        if value == value:
-            return max(0.0, value)
+        value = _seconds_or_moment(response.headers.get(name, ""))
+        if value is not None:
+            return max(0.0, value - time.time() if value > SMALLEST_EPOCH else value)
     return None
+
+
+def _seconds_or_moment(text: str) -> float | None:
+    """Return the number in a header: seconds, or seconds of the epoch, also if it is an HTTP date."""
+    try:
+        value = float(text)
+    except ValueError:
+        try:
+            return parsedate_to_datetime(text).timestamp()
+        except (ValueError, TypeError, OverflowError):  # absent, or something else
+            return None
+    return value if value == value else None
 
 
 def _succeeded(response: "requests.Response") -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import logs
+from .bounded import BoundedDict
 from .changes import CHANGE_LOG, Change, ChangeLog, ChangeRoute, add_change_route, read_change
 from .deadline import Deadline
 from .errors import MessageError, PortRunnerError, RecordsNotConsumed
@@ -32,6 +33,9 @@ from .version import VERSION
 SECONDS_WITHOUT_CONTEXT = 300.0
 type Reading = RunRequest | Change | ForOthers | MessageError
 
+# An old record is not given up at its first failure: a backlog may meet a short outage.
+FAILING_SECONDS = 600.0
+REMEMBERED_FAILURES = 10_000
 TIME_WAS_UP = "the invocation's time was up"
 
 
@@ -119,6 +123,7 @@ class RecordProcessor:
         port = PortClient(settings.port_api_url, settings.credentials, connections=2 * settings.max_concurrency)
         self._lifecycle = Lifecycle(routes, port, self._failures, metrics, settings)
         self._change_log = ChangeLog(change_routes, port, self._failures)
+        self._first_failures: BoundedDict[str, float] = BoundedDict(REMEMBERED_FAILURES)
         self._secret_inputs = frozenset(name for route in routes for name in route.secret_inputs or ())
         if settings.log_messages:
             log.warning("function.logs_messages", advice="LOG_MESSAGES is for development only")
@@ -209,15 +214,20 @@ class RecordProcessor:
             except Exception as error:  # a defect of ours, or SQS: no reason to lose a record
                 reason = type(error).__name__
                 log.error("record.not_consumed", error=error)
-            return self._give_up_if_old(delivery, reason)
+            return self._give_up_if_old(delivery, reason, deadline)
 
-    def _give_up_if_old(self, delivery: Delivery, reason: str) -> str | None:
+    def _give_up_if_old(self, delivery: Delivery, reason: str, deadline: Deadline) -> str | None:
+        """Give up a record that is old and has failed for some time. Return the reason for its redelivery otherwise."""
         record, reading = delivery.record, delivery.reading
-        age = record.age
-        if age is None or age <= self._settings.maximum_record_age_seconds:
+        age, limit = record.age, self._settings.maximum_record_age_seconds
+        now = time.monotonic()
+        first_failure = self._first_failures.get(record.place)
+        if first_failure is None:
+            self._first_failures[record.place] = first_failure = now
+        if age is None or age <= limit or now - first_failure < min(limit, FAILING_SECONDS):
             return reason
-        outcome = self._lifecycle.unreported(reading.run_id) if isinstance(reading, RunRequest) else None
         try:
+            outcome = self._lifecycle.give_up(reading, reason, deadline) if isinstance(reading, RunRequest) else None
             self._failures.keep(record, f"given up after {age:.0f} s: {reason}", outcome=outcome)
         except Exception as error:
             log.error("record.not_kept", error=error)

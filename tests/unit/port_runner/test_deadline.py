@@ -23,9 +23,10 @@ def after(seconds: float, margin: float) -> tuple[float, float]:
     [
         (60, 2, 58, 60 - RESERVE_SECONDS),
         (60, 50, 30, 60 - RESERVE_SECONDS),
+        (60, 0, 59, 60 - RESERVE_SECONDS),
         (1, 2, 0.5, 0.9),
     ],
-    ids=["ordinary", "margin above half", "short invocation"],
+    ids=["ordinary", "margin above half", "no margin", "short invocation"],
 )
 def test_the_end_of_an_invocation_is_for_reports(seconds: float, margin: float, work: float, report: float) -> None:
     """Handlers get everything but the margin, at least half. Reports get everything but a reserve."""

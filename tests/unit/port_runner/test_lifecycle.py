@@ -586,3 +586,23 @@ def test_coroutines_are_refused(function: Function) -> None:
 
         @function.router.action("resize")  # type: ignore[arg-type]
         async def resize(run: ActionRun[Mapping[str, Any]]) -> None: ...
+
+
+def test_a_handler_whose_thread_cannot_start_runs_later(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no thread can start after the mark, the handler certainly did not run, and a redelivery runs it."""
+    started: list[str] = []
+    function.router.action("resize")(lambda run: started.append(run.id))
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr("port_runner.lifecycle.Call", refuse)
+        with pytest.raises(RecordsNotConsumed):
+            function.run("resize")
+    assert started == []
+
+    assert function.run("resize") is None
+
+    assert started == ["r_1"]
+    assert function.port.runs["r_1"]["status"] == "SUCCESS"

@@ -301,6 +301,28 @@ def test_both_readings_of_a_wait(port: FakePort, client: PortClient, clock: Cloc
     assert [25 < pause <= 30.1 for pause in clock.pauses] == [True]
 
 
+def test_a_date_says_until_when_to_wait(port: FakePort, client: PortClient, clock: Clock) -> None:
+    """`Retry-After` has two forms: seconds, and a date."""
+    moment = datetime.now(UTC) + timedelta(seconds=30)
+    port.fail(RUN_PATH, status=503, headers={"Retry-After": format_datetime(moment, usegmt=True)})
+
+    client.get_run("r_1", until=clock.monotonic() + 60)
+
+    assert [25 < pause <= 30.1 for pause in clock.pauses] == [True]
+
+
+@pytest.mark.parametrize("status", [520, 521, 522, 523, 524, 530])
+def test_failures_of_the_network_in_front_of_port_are_retried(
+    port: FakePort, client: PortClient, clock: Clock, status: int
+) -> None:
+    """These statuses say that Port could not be reached, so the request is sent again."""
+    port.fail(RUN_PATH, status=status)
+
+    client.get_run("r_1", until=clock.monotonic() + 60)
+
+    assert [seen for _, _, seen in sent(port)] == [status, 200]
+
+
 @pytest.mark.parametrize(
     ("status", "headers"),
     [
@@ -309,13 +331,12 @@ def test_both_readings_of_a_wait(port: FakePort, client: PortClient, clock: Cloc
         (429, {"Retry-After": "-5"}),
         (429, {"Retry-After": "soon", "x-ratelimit-reset": ""}),
         (429, {"Retry-After": "nan", "x-ratelimit-reset": "nan"}),
-        (429, {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(minutes=1), usegmt=True)}),
     ],
 )
 def test_what_says_nothing_of_waiting_is_passed_over(
     port: FakePort, client: PortClient, clock: Clock, status: int, headers: dict[str, str]
 ) -> None:
-    """A rate limit's reset with another failure, a past moment or a date does not set the pause."""
+    """A rate limit's reset with another failure, a past moment or other text does not set the pause."""
     port.fail(RUN_PATH, status=status, headers=headers)
 
     client.get_run("r_1", until=clock.monotonic() + 60)

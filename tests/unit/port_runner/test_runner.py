@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import port_runner.runner
 from handlers import vm
 from port_runner import (
     ActionRun,
@@ -98,7 +99,7 @@ def test_foreign_messages_are_skipped_one_by_one(function: Function) -> None:
 def test_old_record_is_given_up_with_its_outcome(
     function: Function, failure_queue: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record older than MAXIMUM_RECORD_AGE_SECONDS is kept with its run's outcome, and not retried without end."""
+    """A record older than MAXIMUM_RECORD_AGE_SECONDS that keeps failing is kept with its run's outcome."""
     monkeypatch.setenv("MAXIMUM_RECORD_AGE_SECONDS", "3600")
 
     @function.router.action("resize")
@@ -110,12 +111,68 @@ def test_old_record_is_given_up_with_its_outcome(
     old = int(time.time() * 1000) - 2 * HOURS
     event = kafka_event(run_message("resize", run_id="r_1"), timestamp=old)
 
+    with pytest.raises(RecordsNotConsumed):
+        function.handle(event)
+    monkeypatch.setattr(port_runner.runner, "FAILING_SECONDS", 0.0)
     assert function.handle(event) is None
 
     [kept] = failure_queue()
     assert "given up after 72" in kept["reason"]
     assert (kept["outcome"]["status"], kept["outcome"]["summary"]) == ("SUCCESS", "Resized.")
     assert kept["record"] == event["records"]["org_test.runs-0"][0]
+
+
+@pytest.mark.parametrize("timestamp", [1000, -1, -62_135_596_800_000], ids=["old", "unknown", "zero date"])
+def test_a_backlog_outlives_a_short_outage(function: Function, failure_queue: Any, timestamp: int) -> None:
+    """An old record, or one of unknown age, is not given up at its first failure, and runs when Port answers."""
+    started: list[str] = []
+    function.router.action("resize")(lambda run: started.append(run.id))
+    events = []
+    for number in range(5):
+        function.port.add_run(f"r_{number}", "resize")
+        message = run_message("resize", run_id=f"r_{number}")
+        events.append(kafka_event(message, offset=number, timestamp=timestamp))
+
+    with function.port.fail("/v1/actions/runs", status=503, headers=UNTIL_LATER, times=None):
+        for event in events:
+            with pytest.raises(RecordsNotConsumed):
+                function.handle(event)
+    for event in events:
+        assert function.handle(event) is None
+
+    assert failure_queue() == []
+    assert len(started) == 5
+    assert {run["status"] for run in function.port.runs.values()} == {"SUCCESS"}
+
+
+def test_a_run_whose_record_is_given_up_ends_in_port(
+    function: Function, failure_queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If Port answers when a record is given up, the run does not stay in progress."""
+    monkeypatch.setattr(port_runner.runner, "FAILING_SECONDS", 0.0)
+    function.router.action("resize")(lambda run: None)
+    function.port.add_run("r_1", "resize")
+    function.port.fail("/v1/actions/runs/r_1", method="PATCH", status=503, headers=UNTIL_LATER)
+
+    assert function.handle(kafka_event(run_message("resize", run_id="r_1"), timestamp=1000)) is None
+
+    run = function.port.runs["r_1"]
+    assert (run["status"], len(failure_queue())) == ("FAILURE", 1)
+    assert run["summary"].startswith("The run was given up before it was started:")
+
+
+def test_a_started_run_whose_record_is_given_up_is_left_alone(
+    function: Function, failure_queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler elsewhere may still work on a run that was started, so it is not ended."""
+    monkeypatch.setattr(port_runner.runner, "FAILING_SECONDS", 0.0)
+    function.router.action("resize")(lambda run: None)
+    function.port.add_run("r_1", "resize")["statusLabel"] = "Started (elsewhere)"
+    function.port.fail("/v1/actions/runs/r_1/logs", status=503, headers=UNTIL_LATER, times=None)
+
+    assert function.handle(kafka_event(run_message("resize", run_id="r_1"), timestamp=1000)) is None
+
+    assert (function.port.runs["r_1"]["status"], len(failure_queue())) == ("IN_PROGRESS", 1)
 
 
 def test_old_record_is_handled_when_port_answers(function: Function) -> None:
