@@ -48,6 +48,10 @@ class SettingsError(CommandFailed):
     exit_code = 2
 
 
+class NotCheckable(CommandFailed):
+    """Something cannot be checked from here. It may be good or bad."""
+
+
 class Output:
     """Prints colors on a terminal and plain lines elsewhere. As JSON, prints one document, and messages on stderr.
 

@@ -13,8 +13,12 @@ from tests.support.project import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LISTS = {"library": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
-FOLDERS = {"library": "lambda/port_runner", "cli": "cli/port_runner_cli", "sandbox": "sandbox/port_runner_sandbox"}
-OWN = {"handlers", "lambda_function", "port_runner", "port_runner_cli", "port_runner_sandbox"}
+FOLDERS = {
+    "library": ["lambda/port_runner"],
+    "cli": ["cli/port_runner_cli", "sandbox/port_templates"],
+    "sandbox": ["sandbox/port_runner_sandbox", "sandbox/port_templates"],
+}
+OWN = {"handlers", "lambda_function", "port_runner", "port_runner_cli", "port_runner_sandbox", "port_templates"}
 # boto3 needs exactly the botocore that is made for it.
 BROUGHT = {"botocore": "boto3"}
 
@@ -51,7 +55,7 @@ def test_dependencies_are_in_the_development_environment(name: str) -> None:
 def test_imports_are_dependencies(name: str) -> None:
     """Each part names every package that it imports, and no other."""
     allowed = set(LISTS[name]) | (set(LISTS["library"]) if name != "library" else set())
-    used = imported(ROOT / FOLDERS[name])
+    used = set().union(*(imported(ROOT / folder) for folder in FOLDERS[name]))
 
     assert used - allowed == set()
     assert set(LISTS[name]) - used == set()

@@ -1,7 +1,5 @@
 """`check`: find differences between Port's actions and the handlers of this project."""
 
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +12,12 @@ from port_runner.routing import Route, route_for
 from port_runner_cli.clients.port import PortAccess, PortConnection, port_options
 from port_runner_cli.commands.action_json import DeclaredInput, Json, declared_inputs
 from port_runner_cli.commands.setup import read_definitions
-from port_runner_cli.output import COMMAND, CommandFailed, Output, output_option
+from port_runner_cli.output import COMMAND, CommandFailed, NotCheckable, Output, output_option
 from port_runner_cli.project import load_runner
+from port_runner_cli.sample_message import message_problem, sample_message
+
+# The organization in sample messages.
+ORGANIZATION = "org_sample"
 
 PEOPLE_SAY = {
     "string": "text",
@@ -66,10 +68,9 @@ def _trigger(action: Json) -> Json:
     return trigger if isinstance(trigger, dict) else {}
 
 
-def _route_of(action: Json, routes: Sequence[Route], named: str | None = None) -> Route | None:
+def _route_of(action: Json, routes: Sequence[Route]) -> Route | None:
     trigger = _trigger(action)
-    identifier = named or str(action["identifier"])
-    return route_for(routes, identifier, trigger.get("operation"), trigger.get("blueprintIdentifier"))
+    return route_for(routes, str(action["identifier"]), trigger.get("operation"), trigger.get("blueprintIdentifier"))
 
 
 def _about_action(
@@ -93,9 +94,7 @@ def _about_action(
     if route.inputs is not None and self_service:
         for problem in _about_inputs(user_inputs, declared_inputs(route.inputs)):
             yield Disagreement(identifier, *problem)
-    for problem in _about_payload(
-        action, method.get("payload"), list(user_inputs.get("properties", {})), routes, paths
-    ):
+    for problem in _about_payload(action, method.get("payload"), routes, paths):
         yield Disagreement(identifier, *problem)
 
 
@@ -222,44 +221,19 @@ def _listed(values: Sequence[Any]) -> str:
 
 
 def _about_payload(
-    action: Json, payload: Any, inputs: Sequence[str], routes: Sequence[Route], paths: MessagePaths
+    action: Json, payload: Any, routes: Sequence[Route], paths: MessagePaths
 ) -> Iterator[tuple[str, str]]:
-    take_ours = f"Take the payload that `{COMMAND} action-json` prints."
+    advice = f"Take the payload that `{COMMAND} action-json` prints."
     if not payload:
-        yield "it has no payload, and what Port sends then is not documented", take_ours
+        yield "it has no payload, and what Port sends then is not documented", advice
         return
-    if "spreadValue" in json.dumps(payload):  # its result is not known before a run
+    try:
+        problem = message_problem(action, sample_message(action, ORGANIZATION), routes, paths)
+    except NotCheckable as error:
+        yield error.message, "Try the payload in Port. The other checks of this action are complete."
         return
-    parts = [part for part in (payload if isinstance(payload, list) else [payload]) if isinstance(part, dict)]
-    if not any(".run.id" in text for text in _found(parts, paths.run_id) if isinstance(text, str)):
-        yield (
-            "its payload has no run id where the runner looks for one, so its runs never end",
-            f'Put "runId": "{{{{ .run.id }}}}" into the payload\'s "context". {take_ours}',
-        )
-    said = next((text for text in _found(parts, paths.action) if isinstance(text, str)), None)
-    if said and "{{" not in said and _route_of(action, routes, said) is not _route_of(action, routes):
-        yield (
-            f"its payload says that it is the action {said}",
-            'Put "{{ .action.identifier }}" there.',
-        )
-    sent = next((value for value in _found(parts, paths.inputs) if isinstance(value, dict)), None)
-    text = json.dumps(sent or {})
-    for name in inputs if sent is not None else ():
-        if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text):
-            yield f"its payload leaves out the input {name}", 'Send all of them: "properties": "{{ .inputs }}".'
-
-
-def _found(parts: Sequence[Json], paths: Sequence[str]) -> Iterator[Any]:
-    """Return the values at the paths. For a template on the way, return the template and the rest of the path."""
-    for path in paths:
-        for part in parts:
-            value: Any = part
-            names = path.split(".")
-            while names and isinstance(value, dict):
-                value = value.get(names.pop(0))
-            if isinstance(value, str) and names:
-                value = re.sub(r"\s*\}\}", f".{'.'.join(names)}}}}}", value) if "{{" in value else None
-            yield None if names and not isinstance(value, str) else value
+    if problem is not None:
+        yield problem, f'It needs "runId": "{{{{ .run.id }}}}", and the inputs that Port encrypts. {advice}'
 
 
 # The command

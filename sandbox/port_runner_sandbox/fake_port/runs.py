@@ -18,7 +18,7 @@ from port_runner_sandbox.fake_port.schemas import (
     flag,
     number,
 )
-from port_runner_sandbox.fake_port.templates import TemplateError, render
+from port_templates import TemplateError, render
 
 ENDED = ("SUCCESS", "FAILURE")
 

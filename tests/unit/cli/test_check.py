@@ -260,37 +260,61 @@ def with_other_run_id(payload: Json) -> None:
 
 @pytest.mark.parametrize("change", [without_run_id, with_other_run_id])
 def test_payload_must_have_the_run_id(change: Callable[[Json], None]) -> None:
-    """Without a run id where the runner looks, no run would ever end."""
+    """Without its run's id in the message, no run would ever end."""
     action = order_action()
     change(action["invocationMethod"]["payload"])
     [found] = found_in(action)
-    assert found.problem == "its payload has no run id where the runner looks for one, so its runs never end"
+    assert found.problem == "of its messages it names no run, so its runs never start and never end"
     assert '"runId": "{{ .run.id }}"' in found.advice
+
+
+SECRETS = {"password": "{{ .inputs.password }}"}
 
 
 @pytest.mark.parametrize(
     "payload",
     [
-        {"runId": "{{ .run.id }}"},
-        {"run": "{{ .run }}"},
-        {"run": {"id": "{{.run.id}}"}},
-        [{"a": 1}, {"runId": "{{ .run.id }}"}],
-        {"{{ spreadValue() }}": "{{ {context: {runId: .run.id}} }}"},
+        {"runId": "{{ .run.id }}", **SECRETS},
+        {"run": "{{ .run }}", **SECRETS},
+        {"theRun": "{{ .run.id }}", **SECRETS},
+        {"port_context": {"run_id": "{{.run.id}}"}, **SECRETS},
+        [{"a": 1}, {"runId": "{{ .run.id }}", **SECRETS}],
+        {"{{ spreadValue() }}": "{{ {context: {runId: .run.id}} + .inputs }}"},
+        {"{{ spreadValue() }}": "{{ .inputs }}", "port_context": {"runId": "{{ .run.id }}"}},
+        {"port_payload": "{{ . }}"},
     ],
+    ids=repr,
 )
-def test_run_id_is_found_wherever_the_runner_finds_it(payload: Any) -> None:
-    """The places are the runner's own, in an array too; what is spread cannot be told, and is left alone."""
+def test_a_payload_that_would_run_agrees(payload: Any) -> None:
+    """The payload is rendered as Port renders it, and read with the runner's own code."""
     action = order_action()
     action["invocationMethod"]["payload"] = payload
     assert found_in(action) == []
 
 
-def test_places_are_the_runners_own() -> None:
-    """A runner that looks elsewhere is asked where."""
+@pytest.mark.parametrize("payload", [{"runId": "{{ nothing_of_that_name(3) }}"}, {"runId": "{{ .run.id"}])
+def test_a_payload_that_cannot_be_rendered_does_not_agree(payload: Any) -> None:
+    """`check` agrees only with what would run."""
     action = order_action()
-    action["invocationMethod"]["payload"] = {"theRun": "{{ .run.id }}"}
-    assert len(found_in(action)) == 1
-    assert found_in(action, paths=MessagePaths(run_id=["theRun"])) == []
+    action["invocationMethod"]["payload"] = payload
+    [found] = found_in(action)
+    assert "cannot be rendered here" in found.problem
+
+
+def test_a_message_for_ports_agent_does_not_agree() -> None:
+    """The runner leaves a message with `agent: true` to Port's agent."""
+    action = order_action()
+    action["invocationMethod"]["payload"]["payload"]["action"]["invocationMethod"]["agent"] = True
+    [found] = found_in(action)
+    assert found.problem == "its messages are skipped: it is for Port's own agent"
+
+
+def test_a_payload_without_an_encrypted_input_does_not_agree() -> None:
+    """Port never shows a secret input with the run, so the message must carry it."""
+    action = order_action()
+    action["invocationMethod"]["payload"] = {"runId": "{{ .run.id }}"}
+    [found] = found_in(action)
+    assert found.problem.startswith("its messages leave out the secret input ")
 
 
 def test_payload_is_needed() -> None:
@@ -306,7 +330,7 @@ def test_payload_names_its_own_action() -> None:
     action = order_action()
     action["invocationMethod"]["payload"]["action"] = "create_vm"
     [found] = found_in(action)
-    assert found.problem == "its payload says that it is the action create_vm"
+    assert found.problem == "its messages say that they are for the action create_vm"
     action["invocationMethod"]["payload"]["action"] = "order"
     assert found_in(action) == []
 
@@ -320,7 +344,7 @@ def test_payload_that_lists_inputs_lists_all() -> None:
     payload["payload"]["properties"] = {**listed, "counter": 1}
     action["invocationMethod"]["payload"] = payload
     [found] = found_in(action)
-    assert found.problem == "its payload leaves out the input count"
+    assert found.problem == "its messages leave out the input count"
 
 
 # The command

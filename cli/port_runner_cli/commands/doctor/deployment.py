@@ -10,11 +10,11 @@ from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.clients.function import Function, Json, read_function, read_mappings
 from port_runner_cli.clients.kafka import KafkaMapping, open_consumer
 from port_runner_cli.clients.port import DEFAULT_URL, PortAccess, PortConnection
-from port_runner_cli.commands.doctor.finding import Finding, NotCheckable, is_denied
+from port_runner_cli.commands.doctor.finding import Finding, is_denied
 from port_runner_cli.commands.doctor.role_policy import Policies
-from port_runner_cli.commands.doctor.sample_message import sample_message
-from port_runner_cli.output import CommandFailed, SettingsError
+from port_runner_cli.output import CommandFailed, NotCheckable, SettingsError
 from port_runner_cli.project import load_runner
+from port_runner_cli.sample_message import sample_message
 
 type Check = Callable[[Deployment], Finding]
 

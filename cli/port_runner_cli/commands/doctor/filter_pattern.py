@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from port_runner_cli.commands.doctor.finding import NotCheckable
+from port_runner_cli.output import NotCheckable
 
 COMPARISONS = {
     "=": lambda value, bound: value == bound,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from port_runner_cli.clients.aws import AwsRefused
-from port_runner_cli.output import CommandFailed
+from port_runner_cli.output import CommandFailed, NotCheckable
 
 type State = Literal["good", "bad", "unknown"]
 
@@ -18,10 +18,6 @@ class Finding:
     state: State
     found: str
     advice: str = ""
-
-
-class NotCheckable(CommandFailed):
-    """Something cannot be checked from here. It may be good or bad."""
 
 
 def good(found: str) -> Finding:

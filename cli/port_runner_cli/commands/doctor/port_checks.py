@@ -1,20 +1,14 @@
 """Checks of Port: credentials, organization, actions."""
 
-import base64
-import json
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
-from port_runner import MessageError
-from port_runner.kafka import Record
-from port_runner.messages import ForOthers, read_message
-from port_runner.routing import route_for
+from port_runner.routing import routes_for
 from port_runner_cli.clients.function import Json
 from port_runner_cli.commands.doctor.deployment import Check, Deployment
 from port_runner_cli.commands.doctor.finding import Finding, bad, good, unknown, unreadable
-from port_runner_cli.commands.doctor.sample_message import RUN_ID
 from port_runner_cli.output import COMMAND
+from port_runner_cli.sample_message import message_problem
 
 
 def credentials(deployment: Deployment) -> Finding:
@@ -92,23 +86,13 @@ def _message(deployment: Deployment, definition: Json) -> Finding:
     advice = f"Take the payload that `{COMMAND} action-json {definition['identifier']}` prints."
     if not definition["invocationMethod"].get("payload"):
         return unknown("it has no payload, and what Port publishes then is not documented", advice)
-    try:
-        read = read_message(as_record(deployment.sample(definition)), deployment.runner.message_paths)
-    except MessageError as error:
-        return bad(f"of its messages {error.reason}, so its runs are never started and never end", advice)
-    if isinstance(read, ForOthers):
-        return bad(f"its messages are skipped: {read.reason}", advice)
-    if read.run_id != RUN_ID:
-        return bad(f"its messages name {read.run_id}, which is not their run", advice)
+    problem = message_problem(
+        definition, deployment.sample(definition), deployment.runner.routes, deployment.runner.message_paths
+    )
+    if problem is not None:
+        return bad(problem, advice)
     trigger = definition.get("trigger") or {}
-    action = read.action or str(definition["identifier"])
-    blueprint = read.blueprint or trigger.get("blueprintIdentifier")
-    if route_for(deployment.runner.routes, action, read.operation, blueprint) is None:
-        return bad("no handler here takes its runs", f"`{COMMAND} check {definition['identifier']}` says why.")
+    identifier, blueprint = str(definition["identifier"]), trigger.get("blueprintIdentifier")
+    if not routes_for(deployment.runner.routes, identifier, trigger.get("operation"), blueprint):
+        return bad("no handler here takes its runs", f"`{COMMAND} check {identifier}` says why.")
     return good("it is invoked over Kafka, and its messages name their run")
-
-
-def as_record(message: Any) -> Record:
-    """Return a message as a record of Kafka."""
-    value = base64.b64encode(json.dumps(message).encode()).decode()
-    return Record("runs", 0, 0, "runs-0", content={"value": value})

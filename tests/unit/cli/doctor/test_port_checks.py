@@ -75,7 +75,7 @@ def test_an_action_that_is_not_there(deployed: Deployed) -> None:
         (lambda action: action["invocationMethod"]["payload"].pop("context"), "names no run"),
         (lambda action: action["invocationMethod"]["payload"]["context"].update(runId="r_1"), "not their run"),
         (lambda action: action["invocationMethod"]["payload"].update(changelogDestination={}), "skipped"),
-        (lambda action: action["invocationMethod"]["payload"].update(action="resize_vm"), "no handler"),
+        (lambda action: action["invocationMethod"]["payload"].update(action="resize_vm"), "for the action resize_vm"),
     ],
 )
 def test_an_action_whose_runs_never_end(deployed: Deployed, change: Callable[[Json], None], says: str) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from port_runner_sandbox.fake_port.templates import TemplateError, render
+from port_templates import TemplateError, render
 
 DATA: dict[str, Any] = {
     "inputs": {"n": 2, "s": "x", "none": None},
