@@ -340,7 +340,7 @@ class Lifecycle:
     def _send(self, run: ActionRun[Any], outcome: Outcome, until: float) -> None:
         run_api = run._run_api
         try:
-            self._send_or_send_bare(run, outcome, until)
+            self._send_with_or_without_texts(run, outcome, until)
         except PortNotFoundError:
             log.error("run.unknown_to_port")
         except PortApiError as error:
@@ -356,14 +356,14 @@ class Lifecycle:
                 delivery_seconds=run._delivery_seconds,
             )
 
-    def _send_or_send_bare(self, run: ActionRun[Any], outcome: Outcome, until: float) -> None:
+    def _send_with_or_without_texts(self, run: ActionRun[Any], outcome: Outcome, until: float) -> None:
         """Send *outcome*. If Port refuses its texts or links, for example an invalid link, send it without them.
 
         A run must end, or be handed over, even if the handler's texts are not valid.
         """
         run_api = run._run_api
         try:
-            _tell(run_api, run.id, outcome, run._links_with(outcome.link), until)
+            _end_or_hand_over(run_api, run.id, outcome, run._links_with(outcome.link), until)
         except (TypeError, ValueError) as error:  # the outcome cannot be written as JSON
             log.error("run.outcome_refused", error=error)
         except PortApiError as error:
@@ -372,7 +372,7 @@ class Lifecycle:
             log.error("run.outcome_refused", error=error, status=error.status, code=error.code)
         else:
             return
-        _tell(run_api, run.id, _bare(outcome), [], until)
+        _end_or_hand_over(run_api, run.id, _without_texts(outcome), [], until)
 
     def _send_lines(self, run: ActionRun[Any], *, until: float) -> None:
         """Send the waiting log lines as one entry of the run's log. A failure here never fails the action."""
@@ -388,14 +388,14 @@ class Lifecycle:
             text = text[LONGEST_LOG_MESSAGE:]
 
 
-def _tell(run_api: RunApi, run_id: str, outcome: Outcome, links: Sequence[str], until: float) -> None:
+def _end_or_hand_over(run_api: RunApi, run_id: str, outcome: Outcome, links: Sequence[str], until: float) -> None:
     if isinstance(outcome, InProgress):
         run_api.hand_over(run_id, outcome, links, until=until)
     else:
         run_api.end(run_id, outcome, links, until=until)
 
 
-def _bare(outcome: Outcome) -> Outcome:
+def _without_texts(outcome: Outcome) -> Outcome:
     """Return *outcome* without the handler's texts and links."""
     if isinstance(outcome, InProgress):
         return InProgress()
