@@ -566,8 +566,8 @@ variable "max_concurrency" {
   default     = 16
 
   validation {
-    condition     = var.max_concurrency >= 1 && floor(var.max_concurrency) == var.max_concurrency
-    error_message = "max_concurrency must be a whole number, 1 or more."
+    condition     = var.max_concurrency >= 1 && var.max_concurrency <= 100 && floor(var.max_concurrency) == var.max_concurrency
+    error_message = "max_concurrency must be a whole number from 1 to 100."
   }
 }
 

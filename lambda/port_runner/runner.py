@@ -177,9 +177,17 @@ class RecordProcessor:
             threading.Thread(target=contextvars.copy_context().run, args=(work,), name="lane", daemon=True)
             for _ in range(min(len(lanes), self._settings.max_concurrency))
         ]
+        started: list[threading.Thread] = []
         for thread in threads:
-            thread.start()
-        for thread in threads:
+            try:
+                thread.start()
+            except RuntimeError:  # the process has no room for another thread: those that run work all lanes
+                if not started:
+                    raise
+                log.warning("function.threads_limited", started=len(started), wanted=len(threads))
+                break
+            started.append(thread)
+        for thread in started:
             thread.join(max(0.0, deadline.report - time.monotonic()))
 
     def _run_lane(self, lane: Sequence[Delivery], deadline: Deadline) -> None:

@@ -10,6 +10,8 @@ from . import logs
 from .errors import ConfigurationError
 
 DEFAULT_PORT_API_URL = "https://api.port.io"
+# A run takes up to two threads and two connections. Lambda allows a function 1,024 of each.
+MOST_CONCURRENCY = 100
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # Lambda's own names for two of the levels, which people set out of habit.
 LEVEL_SYNONYMS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}
@@ -65,7 +67,7 @@ class Settings:
             report_batch_item_failures=read.choice("REPORT_BATCH_ITEM_FAILURES", "false", "true") == "true",
             deadline_margin_seconds=read.number("DEADLINE_MARGIN_SECONDS", 2),
             maximum_record_age_seconds=read.number("MAXIMUM_RECORD_AGE_SECONDS", 6 * 3600),
-            max_concurrency=read.whole_number("MAX_CONCURRENCY", 16, least=1),
+            max_concurrency=read.whole_number("MAX_CONCURRENCY", 16, least=1, most=MOST_CONCURRENCY),
             unknown_actions=read.choice("UNKNOWN_ACTIONS", "ignore", "fail"),
             verify_signature=read.choice("VERIFY_SIGNATURE", "if-present", "required", "off"),
             log_messages=read.choice("LOG_MESSAGES", "false", "true") == "true",
@@ -143,10 +145,10 @@ class _Variables:
             raise ConfigurationError(f"{name} must be a number, {least} or more")
         return value
 
-    def whole_number(self, name: str, default: int, least: int) -> int:
+    def whole_number(self, name: str, default: int, *, least: int, most: int) -> int:
         value = self.number(name, default, least)
-        if not value.is_integer():
-            raise ConfigurationError(f"{name} must be a whole number")
+        if not value.is_integer() or value > most:
+            raise ConfigurationError(f"{name} must be a whole number, {most} or less")
         return int(value)
 
     def level(self, name: str) -> str:

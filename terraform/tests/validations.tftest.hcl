@@ -47,9 +47,10 @@ run "numbers_above_their_range" {
     timeout                            = 841
     secrets_recovery_window_in_days    = 31
     reserved_concurrent_executions     = -2
+    max_concurrency                    = 101
   }
 
-  expect_failures = [var.batch_size, var.maximum_batching_window_in_seconds, var.memory_size, var.timeout, var.secrets_recovery_window_in_days, var.reserved_concurrent_executions]
+  expect_failures = [var.max_concurrency, var.batch_size, var.maximum_batching_window_in_seconds, var.memory_size, var.timeout, var.secrets_recovery_window_in_days, var.reserved_concurrent_executions]
 }
 
 run "numbers_that_are_not_whole" {
@@ -673,6 +674,7 @@ run "values_at_the_upper_edges" {
     batch_size                         = 10000
     maximum_batching_window_in_seconds = 300
     memory_size                        = 10240
+    max_concurrency                    = 100
     timeout                            = 840
     secrets_recovery_window_in_days    = 30
     cloudwatch_logs_retention_in_days  = 3653

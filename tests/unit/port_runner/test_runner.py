@@ -262,6 +262,28 @@ def test_max_concurrency_bounds_what_runs_at_once(function: Function, monkeypatc
     assert max(most) == 3
 
 
+def test_runs_are_handled_by_the_threads_that_could_start(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the process has no room for another thread, those that run handle every record, and none is redelivered."""
+    function.router.action("resize")(lambda run: None)
+    for number in range(9):
+        function.port.add_run(f"r_{number}", "resize")
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def start_two(thread: threading.Thread) -> None:
+        if thread.name == "lane":
+            if len(started) == 2:
+                raise RuntimeError("can't start new thread")
+            started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_two)
+    answer = function.handle(kafka_event(*[run_message("resize", run_id=f"r_{number}") for number in range(9)]))
+
+    assert answer is None
+    assert {run["status"] for run in function.port.runs.values()} == {"SUCCESS"}
+
+
 def test_exactly_the_records_for_redelivery_are_named(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ReportBatchItemFailures the answer names what is not done and what waits behind it on its entity."""
     monkeypatch.setenv("REPORT_BATCH_ITEM_FAILURES", "true")

@@ -67,6 +67,7 @@ def test_what_is_not_set_has_a_default() -> None:
         ("DEADLINE_MARGIN_SECONDS", "0", "deadline_margin_seconds", 0),
         ("MAXIMUM_RECORD_AGE_SECONDS", "60", "maximum_record_age_seconds", 60),
         ("MAX_CONCURRENCY", "1", "max_concurrency", 1),
+        ("MAX_CONCURRENCY", "100", "max_concurrency", 100),
         ("UNKNOWN_ACTIONS", "FAIL", "unknown_actions", "fail"),
         ("AWS_LAMBDA_FUNCTION_NAME", "fn", "function_name", "fn"),
         ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/fn", "log_group", "/aws/lambda/fn"),
@@ -101,7 +102,7 @@ def test_empty_is_the_same_as_not_set() -> None:
         ("DEADLINE_MARGIN_SECONDS", ["-1", "two", "nan", "inf"], "a number, 0 or more"),
         ("MAXIMUM_RECORD_AGE_SECONDS", ["-0.1", "6h", "1e999"], "a number, 0 or more"),
         ("MAX_CONCURRENCY", ["0", "-1", "many"], "a number, 1 or more"),
-        ("MAX_CONCURRENCY", ["1.5"], "a whole number"),
+        ("MAX_CONCURRENCY", ["1.5", "101", "1e9"], "a whole number, 100 or less"),
     ],
 )
 def test_bad_values_are_named_with_what_is_taken(variable: str, values: list[str], takes: str) -> None:
