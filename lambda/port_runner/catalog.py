@@ -40,7 +40,7 @@ class Catalog:
     ) -> Entity:
         """Create an entity or change the existing one. Port shows it with the run.
 
-        Without *identifier*, Port generates one. Without *merge*, everything that is not given here is cleared.
+        Without *identifier*, a new entity gets one. Without *merge*, everything that is not given here is cleared.
         """
         content = entity_content(
             identifier=identifier,

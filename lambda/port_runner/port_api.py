@@ -3,6 +3,7 @@
 https://docs.port.io/api-reference/port-api
 """
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -97,6 +98,7 @@ class PortClient:
         self, blueprint: str, content: Mapping[str, Any], *, run_id: str | None, merge: bool, until: float
     ) -> Entity:
         """Create the entity or change the existing one. Without *merge*, everything that is not named is cleared."""
+        content = with_identifier(content)
         answer = self.http.request(
             "save the entity",
             "POST",
@@ -120,6 +122,7 @@ class PortClient:
 
         Return each refused one as (index in *contents*, status, error code).
         """
+        contents = [with_identifier(content) for content in contents]
         refused: list[tuple[int, int | None, str | None]] = []
         for start in range(0, len(contents), BULK_SIZE):
             answer = self.http.request(
@@ -127,7 +130,7 @@ class PortClient:
                 "POST",
                 _path("blueprints", blueprint, "entities", "bulk"),
                 query={"upsert": True, "merge": merge, "run_id": run_id},
-                body={"entities": list(contents[start : start + BULK_SIZE])},
+                body={"entities": contents[start : start + BULK_SIZE]},
                 until=until,
             )
             refused += [
@@ -171,6 +174,16 @@ class PortClient:
                 query={"delete_dependents": delete_dependents, "run_id": run_id},
                 until=until,
             )
+
+
+def with_identifier(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an entity with an identifier.
+
+    Port would generate a missing one, but another at each request: a repeated request would make a second entity.
+    """
+    if content.get("identifier") is not None:
+        return content
+    return {**content, "identifier": f"e_{uuid.uuid4().hex[:16]}"}
 
 
 def _path(*segments: str) -> str:

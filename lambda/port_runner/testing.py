@@ -16,7 +16,7 @@ from .changes import Change, EntityChange
 from .errors import PortNotFoundError
 from .kafka import Record
 from .messages import RunRequest
-from .port_api import Entity, PortClient
+from .port_api import Entity, PortClient, with_identifier
 from .run import ActionRun
 from .run_api import ActionRunApi
 
@@ -46,7 +46,8 @@ class RecordingPort(PortClient):
         merge: bool,
         until: float,  # noqa: ARG002
     ) -> Entity:
-        identifier = content.get("identifier") or f"e_{uuid.uuid4().hex[:16]}"
+        content = with_identifier(content)
+        identifier = content["identifier"]
         before = self.entities.get((blueprint, identifier)) if merge else None
         return self._save(blueprint, identifier, before, content)
 

@@ -43,11 +43,28 @@ def test_upsert_ties_the_entity_to_its_run(port: FakePort, client: PortClient) -
     assert port.entities["vm", "vm-1"]["properties"] == {}
 
 
-def test_an_identifier_that_port_made_up_is_returned(port: FakePort, client: PortClient) -> None:
-    """Without an identifier the entity has the one that Port gave it."""
-    entity = client.upsert_entity("vm", {"title": "VM"}, run_id="r_1", merge=True, until=soon())
+def test_an_entity_without_an_identifier_is_a_new_one(port: FakePort, client: PortClient) -> None:
+    """Each such entity gets an identifier of its own, and the caller learns it."""
+    first, second = (
+        client.upsert_entity("vm", {"title": "VM"}, run_id="r_1", merge=True, until=soon()) for _ in range(2)
+    )
+    client.upsert_entities("vm", [{"title": "VM"}, {"identifier": None}], run_id="r_1", merge=True, until=soon())
 
-    assert ("vm", entity.identifier) in port.entities
+    assert {("vm", first.identifier), ("vm", second.identifier)} < set(port.entities)
+    assert len(port.entities) == 4
+
+
+def test_a_lost_answer_makes_no_second_entity(port: FakePort, client: PortClient) -> None:
+    """A request that is repeated, because its answer was lost, changes the entity that it made before."""
+    with port.fail("/v1/blueprints/vm/entities", drop="after"):
+        entity = client.upsert_entity("vm", {"title": "VM"}, run_id="r_1", merge=True, until=soon())
+
+    assert list(port.entities) == [("vm", entity.identifier)]
+
+    with port.fail("/v1/blueprints/vm/entities/bulk", drop="after"):
+        client.upsert_entities("vm", [{"title": "D"}, {"title": "E"}], run_id="r_1", merge=True, until=soon())
+
+    assert sorted(content["title"] for content in port.entities.values()) == ["D", "E", "VM"]
 
 
 def test_entities_are_updated_read_and_deleted(port: FakePort, client: PortClient) -> None:
