@@ -29,7 +29,7 @@ from .routing import Route, routes_for
 from .run import ActionRun
 from .run_api import ActionRunApi, NodeRunApi, RunApi, RunState, is_refusal
 from .secret_inputs import Decryptor, decrypted
-from .settings import Settings
+from .settings import Credentials, Settings
 from .signature import Verdict, verify
 
 # Lambda redelivers a record if Port does not answer before the handler runs, so a long wait is not useful.
@@ -232,9 +232,9 @@ class Lifecycle:
         if mode == "off":
             return None
         text = run_request.record.text()
-        verdict = verify(text, self._port.http.credentials().client_secret)
+        verdict = _verdict(text, self._port.http.credentials())
         if verdict is Verdict.INVALID:  # the secret may have been rotated
-            verdict = verify(text, self._port.http.credentials(reread=True).client_secret)
+            verdict = _verdict(text, self._port.http.credentials(reread=True))
         if verdict is Verdict.INVALID:
             return "its signature is wrong"
         if verdict is Verdict.ABSENT and mode == "required":
@@ -386,6 +386,12 @@ class Lifecycle:
                     run._put_back(text)
                 return
             text = text[LONGEST_LOG_MESSAGE:]
+
+
+def _verdict(text: str, credentials: Credentials) -> Verdict:
+    """Return the verdict on a message's signature, which may be by any of the organization's clients."""
+    verdicts = [verify(text, secret) for secret in credentials.secrets]
+    return Verdict.VALID if Verdict.VALID in verdicts else verdicts[0]
 
 
 def _end_or_hand_over(run_api: RunApi, run_id: str, outcome: Outcome, links: Sequence[str], until: float) -> None:

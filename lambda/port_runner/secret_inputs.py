@@ -23,6 +23,10 @@ from .messages import walk
 
 AES256_GCM = "aes256-gcm"
 CLIENT_SIDE = "client-side"
+IF_ANOTHER_ENCRYPTS = (
+    "if Port encrypts with another, set that one: encryption_secret in the credentials' secret, or "
+    "PORT_ENCRYPTION_SECRET"
+)
 
 KEY_BYTES = 32
 TAG_BYTES = 16
@@ -176,15 +180,10 @@ class Decryptor:
 def _with_client_secret(data: bytes, client_secret: str) -> bytes:
     key = client_secret.encode("utf-8", "surrogatepass")[:KEY_BYTES]
     if len(key) < KEY_BYTES:
-        raise _CannotDecrypt(
-            f"the client secret has fewer than {KEY_BYTES} bytes (if Port encrypts with another, "
-            "PORT_ENCRYPTION_SECRET must be that one)"
-        )
+        raise _CannotDecrypt(f"the client secret has fewer than {KEY_BYTES} bytes ({IF_ANOTHER_ENCRYPTS})")
     plain = _unsealed(key, data[:AES256_GCM_IV_BYTES], data[AES256_GCM_IV_BYTES:])
     if plain is None:
-        raise _CannotDecrypt(
-            "the client secret does not fit (if Port encrypts with another, PORT_ENCRYPTION_SECRET must be that one)"
-        )
+        raise _CannotDecrypt(f"the client secret does not fit ({IF_ANOTHER_ENCRYPTS})")
     return plain
 
 

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from . import logs
@@ -25,6 +26,11 @@ class Credentials:
     client_secret: str = field(repr=False)
     encryption_secret: str | None = field(default=None, repr=False)
     """The secret with which Port encrypts secret inputs, if it is another client's secret."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secrets with which Port may sign: an organization can have several clients."""
+        return tuple(secret for secret in (self.client_secret, self.encryption_secret) if secret)
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,13 @@ class Settings:
         The secret is read again at each call, so that a rotated one is found. Raises ``ConfigurationError``.
         """
         if self.port_credentials_secret_arn is not None:
-            credentials = _credentials_in(self.port_credentials_secret_arn)
+            credentials = _credentials_in(self.port_credentials_secret_arn, self.port_encryption_secret)
         else:
             credentials = Credentials(
                 self.port_client_id or "", self.port_client_secret or "", self.port_encryption_secret
             )
-        for secret in (credentials.client_secret, credentials.encryption_secret):
-            logs.mask(secret or "")
+        for secret in credentials.secrets:
+            logs.mask(secret)
         return credentials
 
     def encryption_secret(self) -> str:
@@ -170,16 +176,26 @@ class _Variables:
         return value
 
 
-def _credentials_in(arn: str) -> Credentials:
+def _credentials_in(arn: str, encryption_secret: str | None) -> Credentials:
+    """Return the credentials in the secret. Its own ``encryption_secret`` comes before the given one."""
     try:
         content = json.loads(_secret_text(arn))
-        values = [content[name] for name in ("client_id", "client_secret")]
-        values.append(content.get("encryption_secret"))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        values = [None]
-    if not all(isinstance(value, str) and value for value in values[:2]):
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        content = {}
+    client_id, client_secret = (_text_in(content, name) for name in ("client_id", "client_secret"))
+    if not (client_id and client_secret):
         raise ConfigurationError(f"the secret {arn} must be a JSON object with `client_id` and `client_secret`")
-    return Credentials(*values)
+    if not isinstance(content.get("encryption_secret"), str | None):
+        raise ConfigurationError(f"`encryption_secret` in the secret {arn} must be a text")
+    return Credentials(client_id, client_secret, _text_in(content, "encryption_secret") or encryption_secret)
+
+
+def _text_in(content: Mapping[str, Any], name: str) -> str | None:
+    """Return a text without the white space around it, which comes along when a secret is pasted."""
+    value = content.get(name)
+    return value.strip() or None if isinstance(value, str) else None
 
 
 def _secret_text(arn: str) -> str:

@@ -197,6 +197,19 @@ def test_signature(function: Function, monkeypatch: pytest.MonkeyPatch, mode: st
     assert bool(function.logged("record.given_up")) is not trusted
 
 
+@pytest.mark.parametrize("signer", [CLIENT_SECRET, "of-another-client"])
+def test_either_of_two_secrets_may_sign(function: Function, monkeypatch: pytest.MonkeyPatch, signer: str) -> None:
+    """An organization with several clients may sign with the secret with which it encrypts, or with the other."""
+    monkeypatch.setenv("PORT_ENCRYPTION_SECRET", "of-another-client")
+    monkeypatch.setenv("VERIFY_SIGNATURE", "required")
+    function.router.action("resize")(lambda run: None)
+    function.port.add_run("r_1", "resize")
+
+    assert function.handle(kafka_event(signed(run_message("resize", run_id="r_1"), signer))) is None
+
+    assert function.ends()[0]["status"] == "SUCCESS"
+
+
 def test_forged_message_does_not_end_a_run_that_goes_on(function: Function) -> None:
     """A refused message about a run that was started already leaves that run alone."""
 

@@ -221,7 +221,41 @@ def test_credentials_come_from_the_secret(secrets: Any) -> None:
     assert settings_of(PORT_CREDENTIALS_SECRET_ARN=arn).credentials() == Credentials("id", "from-the-secret")
 
 
-def test_a_rotated_secret_is_read_anew(secrets: Any) -> None:
+def test_white_space_around_a_pasted_secret_is_left_out(secrets: Any) -> None:
+    """A secret with a line break at its end is the same secret."""
+    content = {"client_id": " id", "client_secret": "a b\n", "encryption_secret": "\tanother "}
+    arn = secrets.create_secret(Name="port", SecretString=json.dumps(content))["ARN"]
+
+    assert credentials_in(arn) == Credentials("id", "a b", "another")
+
+
+@pytest.mark.parametrize(
+    ("in_the_secret", "expected"),
+    [({}, "variable"), ({"encryption_secret": ""}, "variable"), ({"encryption_secret": "own"}, "own")],
+)
+def test_the_encryption_secret_may_be_a_variable(secrets: Any, in_the_secret: dict[str, str], expected: str) -> None:
+    """PORT_ENCRYPTION_SECRET counts if the credentials' secret names no other."""
+    content = {"client_id": "id", "client_secret": "s", **in_the_secret}
+    arn = secrets.create_secret(Name="port", SecretString=json.dumps(content))["ARN"]
+
+    settings = settings_of(PORT_CREDENTIALS_SECRET_ARN=arn, PORT_ENCRYPTION_SECRET="variable")
+
+    assert settings.credentials() == Credentials("id", "s", expected)
+
+
+@pytest.mark.parametrize("value", [5, True, ["s3cret"], {"key": "s3cret"}])
+def test_an_encryption_secret_that_is_no_text_is_named(secrets: Any, value: Any) -> None:
+    """The error names the key, and repeats nothing of what it holds."""
+    content = {"client_id": "id", "client_secret": "s3cret", "encryption_secret": value}
+    arn = secrets.create_secret(Name="port", SecretString=json.dumps(content))["ARN"]
+
+    with pytest.raises(ConfigurationError) as caught:
+        credentials_in(arn)
+
+    assert str(caught.value) == f"`encryption_secret` in the secret {arn} must be a text"
+
+
+def test_a_rotated_secret_is_read_again(secrets: Any) -> None:
     """Each call asks Secrets Manager, so a rotation needs no new process."""
     arn = secrets.create_secret(Name="port", SecretString='{"client_id": "id", "client_secret": "before"}')["ARN"]
     settings = Settings.from_environment({"PORT_CREDENTIALS_SECRET_ARN": arn})
