@@ -36,7 +36,7 @@ from .signature import Verdict, verify
 PATIENCE_BEFORE_HANDLER_SECONDS = 10.0
 LOG_INTERVAL_SECONDS = 1.0
 # In characters, each of which takes up to twelve bytes in JSON. Port accepts 1 MiB.
-LONGEST_LOG_MESSAGE = 80_000
+LONGEST_TEXT = 80_000
 # The share of the time that log lines may take. The report of the end, which comes after them, matters more.
 LOG_PATIENCE_SECONDS = 3.0
 LOG_SHARE = 1 / 3
@@ -265,13 +265,11 @@ class Lifecycle:
             log.warning("run.inputs_do_not_fit", input=error.input)
             return Failure(str(error))
         except ActionError as error:  # from a dataclass that checks its own fields
-            log.warning("run.action_failed", kind=type(error).__name__)
-            return Failure(str(error) or "The action failed.")
+            return _failure_of(error)
         except PortRunnerError:
             raise
         except Exception as error:  # from a dataclass that checks its own fields
-            log.error("run.failed_unexpectedly", error=error)
-            return _unexpected(error)
+            return _failure_of(error)
         try:
             self._mark_started(run, until)
         except PortApiError as error:
@@ -310,12 +308,8 @@ class Lifecycle:
         run._end()
         try:
             outcome = call.result()
-        except ActionError as error:
-            log.warning("run.action_failed", kind=type(error).__name__)
-            return Failure(str(error) or "The action failed.")
         except BaseException as error:  # also SystemExit, which ends the handler but not the function
-            log.error("run.failed_unexpectedly", error=error)
-            return _unexpected(error)
+            return _failure_of(error)
         if outcome is None:
             return Success()
         if not isinstance(outcome, Success | InProgress):
@@ -379,13 +373,13 @@ class Lifecycle:
         text = "\n".join(run._take_lines())
         while text:
             try:
-                run._run_api.add_lines(run.id, text[:LONGEST_LOG_MESSAGE], until=until)
+                run._run_api.add_lines(run.id, text[:LONGEST_TEXT], until=until)
             except PortApiError as error:
                 log.warning("run.log_not_sent", status=error.status, characters=len(text))
                 if isinstance(error, PortUnavailableError):
                     run._put_back(text)
                 return
-            text = text[LONGEST_LOG_MESSAGE:]
+            text = text[LONGEST_TEXT:]
 
 
 def _verdict(text: str, credentials: Credentials) -> Verdict:
@@ -438,6 +432,34 @@ def _stub(action: str) -> str:
     return (
         f"@router.action({json.dumps(action)})\ndef {function}(run: ActionRun[Mapping[str, Any]]) -> Success:\n    ..."
     )
+
+
+def _failure_of(error: BaseException) -> Failure:
+    """Return the failure that Port shows for an error of a handler or of its inputs."""
+    action_errors = _action_errors(error)
+    if not action_errors:
+        log.error("run.failed_unexpectedly", error=error)
+        return _unexpected(error)
+    log.warning("run.action_failed", kind=type(action_errors[0]).__name__)
+    if isinstance(error, BaseExceptionGroup) and (others := error.split(ActionError)[1]) is not None:
+        log.error("run.failed_unexpectedly", error=others)
+    return Failure("\n".join(_text_of(each) for each in action_errors)[:LONGEST_TEXT])
+
+
+def _action_errors(error: BaseException) -> list[ActionError]:
+    """Return the errors whose texts are for Port. A handler with a task group raises several at once."""
+    if isinstance(error, ActionError):
+        return [error]
+    if isinstance(error, BaseExceptionGroup):
+        return [found for each in error.exceptions for found in _action_errors(each)]
+    return []
+
+
+def _text_of(error: ActionError) -> str:
+    text = ""
+    with suppress(Exception):  # a class of the handler's author may have its own __str__
+        text = str(error)
+    return text or "The action failed."
 
 
 def _unexpected(error: BaseException | None) -> Failure:

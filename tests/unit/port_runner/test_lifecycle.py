@@ -465,6 +465,56 @@ def test_inputs_that_check_themselves(function: Function) -> None:
     assert "canary" not in function.output
 
 
+class Mute(ActionFailed):
+    """An error of the handler's author whose own text cannot be made."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_action_failed_whose_text_cannot_be_made(function: Function) -> None:
+    """The run ends with the general sentence, and the record is consumed."""
+
+    @function.router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        raise Mute
+
+    assert function.run("resize") is None
+
+    assert function.ends()[0]["summary"] == "The action failed."
+
+
+def test_action_failed_with_an_endless_text(function: Function) -> None:
+    """A text that is longer than Port takes is cut, and its beginning is shown."""
+
+    @function.router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        raise ActionFailed("No such disk. " + "名" * 1_200_000)
+
+    assert function.run("resize") is None
+
+    [end] = function.ends()
+    assert end["summary"].startswith("No such disk. 名")
+    assert len(json.dumps(end)) < 1024 * 1024
+
+
+def test_action_failed_in_a_group_of_errors(function: Function) -> None:
+    """A handler that does several things at once may fail in several ways: Port shows all that are for people."""
+
+    @function.router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        raise ExceptionGroup(
+            "tasks",
+            [ActionFailed("No such disk."), ExceptionGroup("inner", [ActionFailed("No such vm."), KeyError("x")])],
+        )
+
+    assert function.run("resize") is None
+
+    assert function.ends()[0]["summary"] == "No such disk.\nNo such vm."
+    assert "KeyError" in json.dumps(function.logged("run.failed_unexpectedly"))
+    assert "No such disk" not in function.output
+
+
 def test_inputs_that_fail_the_action(function: Function) -> None:
     """ActionFailed from a dataclass's own check ends the run with its sentence, and the record is consumed."""
 
