@@ -25,25 +25,43 @@ class TimeIsUp(BaseException):
 
 @dataclass(frozen=True)
 class Deadline:
-    """Two moments of ``time.monotonic()``: a handler may run until *work*, Port may be called until *report*."""
+    """Moments of ``time.monotonic()``: a handler may run until *work*, Port may be called until *report*.
 
+    The invocation ends at *end*. *began* is the moment at which its work began.
+    """
+
+    began: float
     work: float
     report: float
+    end: float
 
     @classmethod
     def after(cls, seconds: float, *, margin: float) -> "Deadline":
         """Return the deadline of an invocation with *seconds* left. The last *margin*, at most half, is for reports."""
-        end = time.monotonic() + seconds
+        began = time.monotonic()
+        end = began + seconds
         margin = max(margin, SMALLEST_MARGIN_SECONDS)
         return cls(
+            began=began,
             work=end - min(margin, seconds * SMALLEST_SHARE),
             report=end - min(RESERVE_SECONDS, seconds * RESERVE_SHARE),
+            end=end,
         )
 
     @property
     def work_seconds(self) -> float:
         """The seconds that are left for handlers. Negative after *work*."""
         return self.work - time.monotonic()
+
+    @property
+    def all_work_seconds(self) -> float:
+        """The seconds that the invocation had for handlers when it began."""
+        return self.work - self.began
+
+    @property
+    def end_of_epoch(self) -> float:
+        """The end of the invocation in seconds of the epoch, which other invocations can compare with their clock."""
+        return time.time() + self.end - time.monotonic()
 
 
 class Call:

@@ -1,8 +1,7 @@
-"""The life of one run: read it, mark it as started, call its handler, end it.
+"""The life of one run: find it in Port, note its start, call its handler, end it.
 
 The run is read first because a record can be delivered twice, and because the answer shows that Port is reachable
-before anything happens. The mark tells the next delivery that the handler may have started. The outcome is remembered
-until Port has it.
+before anything happens.
 """
 
 import itertools
@@ -10,59 +9,45 @@ import json
 import keyword
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from . import logs
-from .bounded import BoundedDict
 from .deadline import Call, Deadline
 from .errors import ActionError, InputError, PortApiError, PortNotFoundError, PortRunnerError, PortUnavailableError
 from .failure_queue import FailureQueue
+from .journal import Entry, GivenBack, HandedOver, Started
 from .logs import log
 from .messages import RunRequest, find_inputs
 from .metrics import Metrics
 from .outcomes import Failure, InProgress, Outcome, Success
 from .port_api import PortClient
+from .reporting import Reporter
 from .routing import Route, routes_for
 from .run import ActionRun
 from .run_api import ActionRunApi, NodeRunApi, RunApi, RunState, is_refusal
+from .run_log import LONGEST_TEXT
 from .secret_inputs import Decryptor, decrypted
 from .settings import Credentials, Settings
 from .signature import Verdict, verify
+from .starts import Starts
 
 # Lambda redelivers a record if Port does not answer before the handler runs, so a long wait is not useful.
 PATIENCE_BEFORE_HANDLER_SECONDS = 10.0
-LOG_INTERVAL_SECONDS = 1.0
-# In characters, each of which takes up to twelve bytes in JSON. Port accepts 1 MiB.
-LONGEST_TEXT = 80_000
-# The share of the time that log lines may take. The report of the end, which comes after them, matters more.
-LOG_PATIENCE_SECONDS = 3.0
-LOG_SHARE = 1 / 3
-REMEMBERED_RUNS = 1000
+# Reading and marking a run takes some of an invocation's time, so no handler can have all of it.
+LARGEST_SHARE = 0.8
+# The share of the invocation's time that must be left for a handler that does not say what it needs.
+SHARE_WITHOUT_TIMEOUT = 0.5
+# A call of Port in a handler gives up when the time is up. The handler then has a moment to end by itself.
+LAST_MOMENT_SECONDS = 0.2
+# The time for the log lines of a handler that starts again later.
+LAST_LINES_SECONDS = 1.0
 # Of the ids in a message that may be the run's, how many are tried.
 MOST_RUN_IDS = 10
 # A record may arrive before Port shows its run.
 NEW_RECORD_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class NotStarted:
-    """The start mark may have reached Port, but the handler never ran. A redelivery may run it.
-
-    *label* is that mark. If the run has another label, another process has started it since.
-    """
-
-    label: str
-
-
-@dataclass(frozen=True)
-class Unreported:
-    """The outcome of a run could not be sent to Port yet."""
-
-    run: ActionRun[Any]
-    outcome: Outcome
 
 
 class Lifecycle:
@@ -82,10 +67,11 @@ class Lifecycle:
         self._node_runs = NodeRunApi(port)
         self._failures = failures
         self._metrics = metrics
+        self._reporter = Reporter(metrics)
+        self._starts = Starts()
         self._settings = settings
         private_key = settings.client_side_private_key if settings.client_side_private_key_secret_arn else None
         self._decryptor = Decryptor(settings.encryption_secret, private_key)
-        self._memory: BoundedDict[str, NotStarted | Unreported] = BoundedDict(REMEMBERED_RUNS)
 
     def process(self, run_request: RunRequest, deadline: Deadline) -> None:
         """End the run, or leave it to others if it is not for this function.
@@ -96,23 +82,25 @@ class Lifecycle:
             log.warning("action.unknown", stub=_stub(run_request.action or "…"))
             return
         for run_id in _run_ids(run_request):
-            memory = self._memory.get(run_id)
-            if isinstance(memory, Unreported):
-                self._report(memory.run, memory.outcome, deadline)
+            unreported = self._reporter.unreported(run_id)
+            if unreported is not None:
+                self._reporter.report(unreported.run, unreported.outcome, deadline)
                 return
-        until = min(deadline.work, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
-        found = self._find(run_request, until)
+        found = _patiently(lambda until: self._find(run_request, until), deadline)
         if found is None:
             self._keep_unknown(run_request)
             return
         candidate, state = found
-        with logs.fields(run_id=candidate.run_id):
-            self._process_found(candidate, state, until, deadline)
+        with (
+            logs.fields(run_id=candidate.run_id),
+            self._starts.alone(candidate.run_id, deadline.work) as had_to_wait,
+        ):
+            self._process_found(candidate, None if had_to_wait else state, deadline)
 
     def give_up(self, run_request: RunRequest, reason: str, deadline: Deadline) -> Mapping[str, Any] | None:
         """End the run of a record that is given up, if Port answers. Return an outcome that Port does not have.
 
-        A run that was started, here or elsewhere, is left alone: a handler may still work on it.
+        A run that was handed over, or that another invocation may be at work on, is left alone.
         """
         unreported = self._unreported(run_request)
         if unreported is not None:
@@ -120,13 +108,15 @@ class Lifecycle:
         until = min(deadline.report, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
         with suppress(PortRunnerError):
             found = self._find(run_request, until)
-            if found is None or not found[1].is_in_progress or found[1].label or not self._routes_of(found[0]):
+            if found is None or not found[1].is_in_progress or not self._routes_of(found[0]):
                 return None
-            candidate = found[0]
-            run: ActionRun[Any] = ActionRun(
-                candidate, self._port, self._api_of(candidate), until=until, log_url=self._settings.log_url
-            )
-            self._report(run, Failure(f"The run was given up before it was started: {reason}."), deadline)
+            candidate, state = found
+            run = self._run_of(candidate, until)
+            last = self._starts.last_entry(run.id, state, run._run_api, until=until)
+            if isinstance(last, HandedOver) or (isinstance(last, Started) and last.seconds_left > 0):
+                return None
+            when = "it was started" if last is None else "it was done"
+            self._reporter.report(run, Failure(f"The run was given up before {when}: {reason}."), deadline)
         return self._unreported(run_request)
 
     def _find(self, run_request: RunRequest, until: float) -> tuple[RunRequest, RunState] | None:
@@ -143,38 +133,54 @@ class Lifecycle:
             found = found or (candidate, state)
         return found
 
-    def _process_found(self, run_request: RunRequest, state: RunState, until: float, deadline: Deadline) -> None:
-        """Process the run that Port has."""
-        if state.has_ended:
-            log.info("run.not_in_progress", status=state.status)
-            return
-        if self._is_unhandled(run_request):
-            return
-        if not state.is_in_progress:
-            raise PortRunnerError(f"its run is {state.status} in Port, and not in progress yet")
-        memory = self._memory.get(run_request.run_id)
+    def _process_found(self, run_request: RunRequest, state: RunState | None, deadline: Deadline) -> None:
+        """Process the run that Port has. *state* is its state, or ``None`` if that may have changed since."""
         run_api = self._api_of(run_request)
-        problem = self._signature_problem(run_request)
-        started = bool(state.label) and not (isinstance(memory, NotStarted) and memory.label == state.label)
-        if started and run_api.was_handed_over(run_request.run_id, until=until):
-            log.info("run.handed_over_before")
-            return
-        run: ActionRun[Any] = ActionRun(
-            run_request, self._port, run_api, until=deadline.work, log_url=self._settings.log_url
-        )
-        if problem is not None:
-            self._failures.keep(run_request.record, problem)
-            if not started:  # a forged message must not end a run that is in progress
-                self._report(run, Failure(f"The message of this run was refused: {problem}."), deadline)
-            return
-        self._report(run, self._outcome(run, run_request, started, until, deadline), deadline)
+        for pauses in itertools.count():
+            if state is None:
+                state = _patiently(lambda until: run_api.read(run_request.run_id, until=until), deadline)
+            if state.has_ended:
+                log.info("run.not_in_progress", status=state.status)
+                return
+            if self._is_unhandled(run_request):
+                return
+            if not state.is_in_progress:
+                raise PortRunnerError(f"its run is {state.status} in Port, and not in progress yet")
+            last = self._last_entry(run_request.run_id, state, run_api, deadline)
+            if isinstance(last, HandedOver):
+                log.info("run.handed_over_before")
+                return
+            problem = self._signature_problem(run_request)
+            if problem is not None:
+                self._refuse(run_request, problem, last, deadline)
+                return
+            if not isinstance(last, Started) or last.seconds_left <= 0:
+                run = self._run_of(run_request, deadline.work)
+                self._reporter.report(run, self._outcome(run, run_request, last, deadline), deadline)
+                return
+            self._starts.wait_for_other(last, pauses, deadline)
+            state = None
+
+    def _last_entry(self, run_id: str, state: RunState, run_api: RunApi, deadline: Deadline) -> Entry | None:
+        return _patiently(lambda until: self._starts.last_entry(run_id, state, run_api, until=until), deadline)
+
+    def _refuse(self, run_request: RunRequest, problem: str, last: Entry | None, deadline: Deadline) -> None:
+        """Keep a message that cannot be trusted. It must not end a run that was started."""
+        self._failures.keep(run_request.record, problem)
+        if last is None:
+            failure = Failure(f"The message of this run was refused: {problem}.")
+            self._reporter.report(self._run_of(run_request, deadline.work), failure, deadline)
+
+    def _run_of(self, run_request: RunRequest, until: float) -> ActionRun[Any]:
+        run_api = self._api_of(run_request)
+        return ActionRun(run_request, self._port, run_api, until=until, log_url=self._settings.log_url)
 
     def _unreported(self, run_request: RunRequest) -> Mapping[str, Any] | None:
         """Return the outcome that Port does not have yet, for a person to read."""
         for run_id in _run_ids(run_request):
-            memory = self._memory.get(run_id)
-            if isinstance(memory, Unreported):
-                return {"status": memory.outcome.status, **vars(memory.outcome)}
+            unreported = self._reporter.unreported(run_id)
+            if unreported is not None:
+                return {"status": unreported.outcome.status, **vars(unreported.outcome)}
         return None
 
     # Before the handler
@@ -242,7 +248,7 @@ class Lifecycle:
         return None
 
     def _outcome(
-        self, run: ActionRun[Any], run_request: RunRequest, started: bool, until: float, deadline: Deadline
+        self, run: ActionRun[Any], run_request: RunRequest, last: Started | GivenBack | None, deadline: Deadline
     ) -> Outcome:
         routes = self._routes_of(run_request)
         if not routes:
@@ -254,9 +260,13 @@ class Lifecycle:
                 "handlers. Add the operation to the payload of the action: {{ .trigger.operation }}."
             )
         [route] = routes
-        if started and not route.idempotent:
-            log.warning("run.interrupted")
-            return Failure("The run was interrupted: the function that worked on it ended before it was done.")
+        run._route_identifier = route.identifier
+        starts = last.number if isinstance(last, Started) else last.starts if last is not None else 0
+        if starts >= route.max_starts:
+            log.warning("run.interrupted", starts=starts)
+            return _interrupted(starts)
+        if deadline.work_seconds < _needed_seconds(route, deadline):
+            raise PortRunnerError("too little of the invocation's time is left to start its handler")
         try:
             run.inputs = route.read_inputs(
                 decrypted(run_request.inputs or {}, run_request.message, self._decryptor, declared=route.secret_inputs)
@@ -270,45 +280,65 @@ class Lifecycle:
             raise
         except Exception as error:  # from a dataclass that checks its own fields
             return _failure_of(error)
+        return self._start(run, route, starts, deadline)
+
+    # The handler
+
+    def _start(self, run: ActionRun[Any], route: Route, starts: int, deadline: Deadline) -> Outcome:
+        """Start the handler and return its outcome. *starts* is the number of starts so far."""
         try:
-            self._mark_started(run, until)
+            started, call = self._begin(run, route, starts, deadline)
         except PortApiError as error:
             if not is_refusal(error):
                 raise
             log.error("run.not_marked", error=error, status=error.status, code=error.code)
             return Failure(f"The action was not started: {error}.")
-        if deadline.work_seconds <= 0:
-            raise PortRunnerError("no time was left to start the handler")
-        return self._call(run, route, deadline)
-
-    def _mark_started(self, run: ActionRun[Any], until: float) -> None:
-        """Set the label that tells the next delivery that the handler may have started."""
-        label = f"Started ({logs.field('request_id') or 'by hand'})"
-        self._memory[run.id] = NotStarted(label)
-        run._run_api.note(run.id, label=label, links=run._links_with(None), until=until)
-
-    # The handler
-
-    def _call(self, run: ActionRun[Any], route: Route, deadline: Deadline) -> Outcome:
-        """Return the handler's outcome. After its time is up, the handler can reach neither Port nor the next event."""
-        began = time.monotonic()
-        call = Call(lambda: route.handler(run))  # raises if no thread can start: then a redelivery may run it
-        self._memory.discard(run.id)
-        log.info("run.started", handler=route.name)
+        log.info("run.started", handler=route.name, start=started.number)
         self._metrics.run_started(route.identifier)
-        while not call.wait(min(LOG_INTERVAL_SECONDS, deadline.work_seconds)):
-            if deadline.work_seconds <= 0:
-                run._end()
-                seconds = time.monotonic() - began
-                log.error("run.timed_out", seconds=round(seconds, 1), handler_has_left=call.abandon())
-                run._handler_seconds = seconds
-                return Failure(f"Timed out after {seconds:.0f} s.")
-            self._send_lines(run, until=min(deadline.work, time.monotonic() + LOG_PATIENCE_SECONDS))
-        run._handler_seconds = time.monotonic() - began
+        try:
+            return self._outcome_of(call, run, route)
+        except PortUnavailableError as error:
+            if started.number >= route.max_starts:
+                return _failure_of(error)
+            log.warning("run.given_back", error=error, start=started.number)
+            run._log.close(min(deadline.report, time.monotonic() + LAST_LINES_SECONDS))
+            self._starts.give_back(started, f"{error}. It starts again.", run, until=deadline.report)
+            raise
+
+    def _begin(self, run: ActionRun[Any], route: Route, starts: int, deadline: Deadline) -> tuple[Started, Call]:
+        """Note the start in the run's journal, then call the handler."""
+        started = Started(starts + 1, str(logs.field("request_id") or "by-hand"), round(deadline.end_of_epoch, 3))
+        try:
+            _patiently(lambda until: self._starts.mark(started, run, until=until), deadline)
+            if deadline.work_seconds < _needed_seconds(route, deadline) / 2:
+                raise PortRunnerError("no time was left to start its handler")
+            run._until = min(deadline.work, time.monotonic() + (route.timeout or deadline.all_work_seconds))
+            run._log.open(run._until)
+            call = Call(lambda: route.handler(run))  # raises if no thread can start
+        except Exception as error:
+            if not (isinstance(error, PortApiError) and is_refusal(error)):
+                self._starts.give_back(started, "The handler was not started.", run, until=deadline.report)
+            raise
+        self._starts.began(run)
+        return started, call
+
+    def _outcome_of(self, call: Call, run: ActionRun[Any], route: Route) -> Outcome:
+        """Return the outcome of the handler. After its time is up, it can reach neither Port nor the next event.
+
+        Raises ``PortUnavailableError`` if an idempotent handler failed because Port did not answer.
+        """
+        began = time.monotonic()
+        finished = call.wait(run._until - began) or call.wait(LAST_MOMENT_SECONDS)
         run._end()
+        run._handler_seconds = time.monotonic() - began
+        if not finished:
+            log.error("run.timed_out", seconds=round(run._handler_seconds, 1), handler_has_left=call.abandon())
+            return Failure(f"Timed out after {run._handler_seconds:.0f} s.")
         try:
             outcome = call.result()
         except BaseException as error:  # also SystemExit, which ends the handler but not the function
+            if route.idempotent and (unavailable := _unavailable(error)) is not None:
+                raise unavailable from None
             return _failure_of(error)
         if outcome is None:
             return Success()
@@ -317,89 +347,37 @@ class Lifecycle:
             return _unexpected(None)
         return outcome
 
-    # The report
 
-    def _report(self, run: ActionRun[Any], outcome: Outcome, deadline: Deadline) -> None:
-        """Report the outcome to Port. The process remembers it until Port has it."""
-        self._memory[run.id] = Unreported(run, outcome)
-        now = time.monotonic()
-        self._send_lines(run, until=now + min((deadline.report - now) * LOG_SHARE, LOG_PATIENCE_SECONDS))
+def _patiently[T](step: Callable[[float], T], deadline: Deadline) -> T:
+    """Return ``step(until)``. While Port limits the rate of requests, wait as long as the invocation has time."""
+    while True:
         try:
-            self._send(run, outcome, deadline.report)
-        except PortApiError as error:
-            log.critical("run.not_reported", error=error, outcome=outcome.status)
-            raise
-        self._memory.discard(run.id)
-
-    def _send(self, run: ActionRun[Any], outcome: Outcome, until: float) -> None:
-        run_api = run._run_api
-        try:
-            self._send_with_or_without_texts(run, outcome, until)
-        except PortNotFoundError:
-            log.error("run.unknown_to_port")
-        except PortApiError as error:
-            if not (is_refusal(error) and run_api.has_ended(run.id, until=until)):
+            return step(min(deadline.work, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS))
+        except PortUnavailableError as error:
+            wait = error.retry_after
+            if error.status != 429 or wait is None or wait >= deadline.work_seconds:
                 raise
-            log.info("run.not_in_progress")
-        else:
-            log.info("run.reported", status=outcome.status)
-            self._metrics.run_ended(
-                run.action,
-                outcome.status,
-                handler_seconds=run._handler_seconds,
-                delivery_seconds=run._delivery_seconds,
-            )
+            log.info("port.rate_limited", operation=error.operation, seconds=round(wait, 1))
+            time.sleep(wait)
 
-    def _send_with_or_without_texts(self, run: ActionRun[Any], outcome: Outcome, until: float) -> None:
-        """Send *outcome*. If Port refuses its texts or links, for example an invalid link, send it without them.
 
-        A run must end, or be handed over, even if the handler's texts are not valid.
-        """
-        run_api = run._run_api
-        try:
-            _end_or_hand_over(run_api, run.id, outcome, run._links_with(outcome.link), until)
-        except (TypeError, ValueError) as error:  # the outcome cannot be written as JSON
-            log.error("run.outcome_refused", error=error)
-        except PortApiError as error:
-            if not is_refusal(error) or run_api.has_ended(run.id, until=until):
-                raise
-            log.error("run.outcome_refused", error=error, status=error.status, code=error.code)
-        else:
-            return
-        _end_or_hand_over(run_api, run.id, _without_texts(outcome), [], until)
+def _needed_seconds(route: Route, deadline: Deadline) -> float:
+    """Return the time that must be left to start the handler. A later delivery has all of an invocation's time."""
+    if route.timeout is None:
+        return deadline.all_work_seconds * SHARE_WITHOUT_TIMEOUT
+    return min(route.timeout, deadline.all_work_seconds * LARGEST_SHARE)
 
-    def _send_lines(self, run: ActionRun[Any], *, until: float) -> None:
-        """Send the waiting log lines as one entry of the run's log. A failure here never fails the action."""
-        text = "\n".join(run._take_lines())
-        while text:
-            try:
-                run._run_api.add_lines(run.id, text[:LONGEST_TEXT], until=until)
-            except PortApiError as error:
-                log.warning("run.log_not_sent", status=error.status, characters=len(text))
-                if isinstance(error, PortUnavailableError):
-                    run._put_back(text)
-                return
-            text = text[LONGEST_TEXT:]
+
+def _interrupted(starts: int) -> Failure:
+    if starts == 1:
+        return Failure("The run was interrupted: the function that worked on it ended before it was done.")
+    return Failure(f"The run was interrupted {starts} times: each time, the function ended before it was done.")
 
 
 def _verdict(text: str, credentials: Credentials) -> Verdict:
     """Return the verdict on a message's signature, which may be by any of the organization's clients."""
     verdicts = [verify(text, secret) for secret in credentials.secrets]
     return Verdict.VALID if Verdict.VALID in verdicts else verdicts[0]
-
-
-def _end_or_hand_over(run_api: RunApi, run_id: str, outcome: Outcome, links: Sequence[str], until: float) -> None:
-    if isinstance(outcome, InProgress):
-        run_api.hand_over(run_id, outcome, links, until=until)
-    else:
-        run_api.end(run_id, outcome, links, until=until)
-
-
-def _without_texts(outcome: Outcome) -> Outcome:
-    """Return *outcome* without the handler's texts and links."""
-    if isinstance(outcome, InProgress):
-        return InProgress()
-    return Success() if isinstance(outcome, Success) else Failure("What went wrong could not be shown.")
 
 
 def _run_ids(run_request: RunRequest) -> Iterator[str]:
@@ -453,6 +431,16 @@ def _action_errors(error: BaseException) -> list[ActionError]:
     if isinstance(error, BaseExceptionGroup):
         return [found for each in error.exceptions for found in _action_errors(each)]
     return []
+
+
+def _unavailable(error: BaseException) -> PortUnavailableError | None:
+    """Return the error of a Port that did not answer, if the handler failed for that reason alone."""
+    if isinstance(error, PortUnavailableError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        found = [_unavailable(each) for each in error.exceptions]
+        return None if None in found else found[0]
+    return None
 
 
 def _text_of(error: ActionError) -> str:

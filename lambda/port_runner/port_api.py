@@ -11,11 +11,11 @@ from typing import Any
 from urllib.parse import quote
 
 from .errors import PortNotFoundError
+from .journal import PAGE, LogLine
 from .port_http import PortHttp
 from .settings import Credentials
 
 BULK_SIZE = 20
-LOG_PAGE = 50
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,21 @@ class PortClient:
         path = _path("actions", "runs", run_id, "logs")
         self.http.request("add to the run's log", "POST", path, body={"message": message, **more}, until=until)
 
-    def run_log(self, run_id: str, *, until: float) -> list[str]:
-        """Return all messages of the run's log."""
-        messages: list[str] = []
-        while True:
-            answer = self.http.request(
-                "read the run's log",
-                "GET",
-                _path("actions", "runs", run_id, "logs"),
-                query={"limit": LOG_PAGE, "offset": len(messages)},
-                until=until,
-            )
-            page = answer.get("runLogs") or []
-            messages += [str(entry.get("message")) for entry in page]
-            if len(page) < LOG_PAGE:
-                return messages
+    def run_log(self, run_id: str, *, offset: int, until: float) -> Sequence[LogLine]:
+        """Return up to ``journal.PAGE`` lines of the run's log, without the first *offset* lines."""
+        answer = self.http.request(
+            "read the run's log",
+            "GET",
+            _path("actions", "runs", run_id, "logs"),
+            query={"limit": PAGE, "offset": offset},
+            until=until,
+        )
+        lines = answer.get("runLogs")
+        return [
+            LogLine(str(line.get("message")), str(line.get("createdAt")))
+            for line in (lines if isinstance(lines, list) else [])
+            if isinstance(line, Mapping)
+        ]
 
     def update_node_run(self, node_run_id: str, *, until: float, **changes: Any) -> None:
         """Set ``status`` (COMPLETED, with a ``result``: SUCCESS or FAILED), ``statusLabel``, ``links``, ``output``…"""

@@ -12,17 +12,25 @@ from .outcomes import InProgress, Success
 from .run import ActionRun
 from .secret_inputs import declared_secrets
 
+# The default for idempotent handlers.
+MAX_STARTS = 3
+
 type Handler[I] = Callable[[ActionRun[I]], Success | InProgress | None]
 
 
 @dataclass(frozen=True)
 class Route:
-    """A handler with the runs that it takes. *operation* and *blueprint* are ``None`` if it takes any."""
+    """A handler with the runs that it takes. *operation* and *blueprint* are ``None`` if it takes any.
+
+    *max_starts* is 1 unless the handler is idempotent. *timeout* is in seconds, ``None`` for what the invocation has.
+    """
 
     identifier: str
     operation: str | None
     blueprint: str | None
     idempotent: bool
+    max_starts: int
+    timeout: float | None
     workflow_nodes: bool
     handler: Handler[Any]
     read_inputs: Callable[[Mapping[str, Any]], Any] = field(repr=False)
@@ -62,6 +70,8 @@ class ActionRouter:
         *,
         inputs: type[I],
         idempotent: bool = False,
+        max_starts: int | None = None,
+        timeout: float | None = None,
         workflow_nodes: bool = False,
         operation: str | None = None,
         blueprint: str | None = None,
@@ -74,6 +84,8 @@ class ActionRouter:
         *,
         inputs: None = None,
         idempotent: bool = False,
+        max_starts: int | None = None,
+        timeout: float | None = None,
         workflow_nodes: bool = False,
         operation: str | None = None,
         blueprint: str | None = None,
@@ -85,6 +97,8 @@ class ActionRouter:
         *,
         inputs: type | None = None,
         idempotent: bool = False,
+        max_starts: int | None = None,
+        timeout: float | None = None,
         workflow_nodes: bool = False,
         operation: str | None = None,
         blueprint: str | None = None,
@@ -92,15 +106,27 @@ class ActionRouter:
         """Register the decorated function for runs of Port's action *identifier*, and return it unchanged.
 
         With the dataclass *inputs*, ``run.inputs`` is an instance of it. Without it, ``run.inputs`` is a mapping. With
-        *operation* (``CREATE``, ``DAY-2``, ``DELETE``) or *blueprint*, only such runs are taken. If the function
-        crashed in a run, only an *idempotent* handler is started again; otherwise the run ends as interrupted. With
-        *workflow_nodes*, the handler also takes the runs of workflow nodes whose payload names the action. It must then
-        be idempotent, since Port does not tell whether such a run was started before. Raises ``RegistrationError``.
+        *operation* (``CREATE``, ``DAY-2``, ``DELETE``) or *blueprint*, only such runs are taken.
+
+        If the function crashed in a run, only an *idempotent* handler is started again, until it was started
+        *max_starts* times (3). Otherwise the run ends as interrupted. *timeout* is the time in seconds that the handler
+        may need and take: a run starts only if so much of the invocation is left. Without it, half of the invocation
+        must be left, and the handler may take all of that.
+
+        With *workflow_nodes*, the handler also takes the runs of workflow nodes whose payload names the action. It must
+        then be idempotent, since Port does not tell whether such a run was started before. Raises
+        ``RegistrationError``.
         """
         if not isinstance(identifier, str) or not identifier:
             raise RegistrationError(f"an action's identifier is a text, not {identifier!r}")
         if workflow_nodes and not idempotent:
             raise RegistrationError(f"the handler of {identifier} takes workflow nodes, so it must be idempotent=True")
+        if max_starts is not None and not idempotent:
+            raise RegistrationError(f"the handler of {identifier} has max_starts, so it must be idempotent=True")
+        if max_starts is not None and (type(max_starts) is not int or max_starts < 1):
+            raise RegistrationError(f"max_starts of {identifier} must be a whole number from 1, not {max_starts!r}")
+        if timeout is not None and not _is_a_time(timeout):
+            raise RegistrationError(f"timeout of {identifier} must be a number of seconds above 0, not {timeout!r}")
         read_inputs = AnyInputs if inputs is None else make_reader(inputs)
         secrets = None if inputs is None else declared_secrets(inputs)
 
@@ -114,6 +140,8 @@ class ActionRouter:
                 operation=operation,
                 blueprint=blueprint,
                 idempotent=idempotent,
+                max_starts=(max_starts or MAX_STARTS) if idempotent else 1,
+                timeout=timeout,
                 workflow_nodes=workflow_nodes,
                 handler=handler,
                 read_inputs=read_inputs,
@@ -176,6 +204,10 @@ def routes_for(routes: Sequence[Route], action: str, operation: str | None, blue
     if operation is not None:
         return []
     return [each for each in _named(routes, action, blueprint) if each.blueprint in (None, blueprint)]
+
+
+def _is_a_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def _named(routes: Sequence[Route], action: str, blueprint: str | None) -> Sequence[Route]:

@@ -1,6 +1,5 @@
 """The run that a handler gets, and the calls it can make."""
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,8 @@ from .catalog import Catalog
 from .messages import RunRequest
 from .outcomes import Links, list_links
 from .port_api import PortClient
-from .run_api import RunApi
+from .run_api import RUNNING, RunApi
+from .run_log import RunLog
 
 
 class ActionRun[I](Catalog):
@@ -33,11 +33,13 @@ class ActionRun[I](Catalog):
         super().__init__(port, until=until, run_id=run_api.entity_run_id(run_request.run_id))
         self._run_request = run_request
         self._run_api = run_api
+        self._log_url = log_url
         self._links = list_links(log_url)
         self._delivery_seconds = run_request.record.age
         self._handler_seconds: float | None = None
-        self._lines: list[str] = []
-        self._lines_lock = threading.Lock()
+        self._label = RUNNING
+        self._route_identifier: str | None = None
+        self._log = RunLog(lambda text, until: run_api.add_lines(run_request.run_id, text, until=until))
 
     @property
     def id(self) -> str:
@@ -80,14 +82,17 @@ class ActionRun[I](Catalog):
         return self._run_request.message
 
     def log(self, text: str) -> None:
-        """Add a line to the run's log in Port. Lines are sent in order, within seconds, and before the run ends."""
+        """Add a line to the run's log in Port, without waiting for Port.
+
+        Lines are sent in order, within seconds, and before the run ends.
+        """
         self._check()
-        with self._lines_lock:
-            self._lines.append(str(text))
+        self._log.add(str(text))
 
     def label(self, text: str) -> None:
         """Show *text* as the state of the run that is in progress."""
         self._note(label=text)
+        self._label = text
 
     def link(self, *links: str) -> None:
         """Show *links* with the run, in addition to its other links."""
@@ -104,17 +109,6 @@ class ActionRun[I](Catalog):
     def _links_with(self, link: Links | None) -> list[str]:
         """Return the run's links and those of its outcome. Port keeps only the links that were sent last."""
         return self._links + [each for each in list_links(link) if each not in self._links]
-
-    def _take_lines(self) -> list[str]:
-        """Return the log lines that were not sent yet, and remove them."""
-        with self._lines_lock:
-            lines, self._lines = self._lines, []
-        return lines
-
-    def _put_back(self, text: str) -> None:
-        """Keep *text*, which could not be sent, for the next attempt."""
-        with self._lines_lock:
-            self._lines.insert(0, text)
 
     def _note(self, **changes: Any) -> None:
         self._check()

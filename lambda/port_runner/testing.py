@@ -121,7 +121,7 @@ class RecordedRun[I](ActionRun[I]):
     @property
     def lines(self) -> list[str]:
         """The lines of the run's log."""
-        return list(self._lines)
+        return self._log.waiting
 
     @property
     def labels(self) -> list[str]:

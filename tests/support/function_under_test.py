@@ -1,11 +1,15 @@
 """The runner as Lambda would run it, against a fake Port, and the recorded messages."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from port_runner import ActionRouter, Runner
+from port_runner.journal import Started, entry_of
+from port_runner.port_api import PortClient
+from port_runner.settings import Credentials
 from port_runner.testing import LambdaContext, kafka_event, run_message
 from port_runner_sandbox.fake_port import FakePort, Received
 from tests.support.project import EVENTS
@@ -52,6 +56,26 @@ class Function:
         if run_id not in self.port.runs:
             self.port.add_run(run_id, action)
         return self.handle(kafka_event(run_message(action, inputs, run_id=run_id, **message)), seconds=seconds)
+
+    def note_start(
+        self, run_id: str = "r_1", *, number: int = 1, seconds: float = -60.0, label: str = "Running"
+    ) -> None:
+        """Note in Port that another process started the run. It can live for *seconds* from now on."""
+        if run_id not in self.port.runs:
+            self.port.add_run(run_id, "resize")
+        started = Started(number, "of-another-process", time.time() + seconds)
+        self.note(run_id, started.text(None), label=label)
+
+    def note(self, run_id: str, text: str, *, label: str | None = None) -> None:
+        """Add a line to the run's log in Port, as a process of this function elsewhere would."""
+        client = PortClient(self.port.url, lambda: Credentials(self.port.client_id, self.port.client_secret))
+        more = {} if label is None else {"statusLabel": label}
+        client.add_run_log(run_id, text, until=time.monotonic() + 10, **more)
+
+    def run_log(self, run_id: str = "r_1") -> list[str]:
+        """Return the lines of the run's log in Port, without the runner's own."""
+        messages = [line["message"] for line in self.port.run_logs.get(run_id, [])]
+        return [message for message in messages if entry_of(message) is None]
 
     @property
     def lines(self) -> list[dict[str, Any]]:

@@ -35,7 +35,9 @@ def test_the_end_of_an_invocation_is_for_reports(seconds: float, margin: float, 
 
 def test_the_time_for_work_runs_out() -> None:
     """The seconds that are left for handlers become negative."""
-    assert Deadline(work=time.monotonic() - 1, report=time.monotonic()).work_seconds == pytest.approx(-1, abs=0.05)
+    now = time.monotonic()
+
+    assert Deadline(began=now, work=now - 1, report=now, end=now).work_seconds == pytest.approx(-1, abs=0.05)
 
 
 def test_a_call_returns_the_functions_result() -> None:

@@ -18,6 +18,7 @@ from port_runner import (
     RegistrationError,
     Success,
 )
+from port_runner.journal import Started, entry_of
 from port_runner.testing import kafka_event, run_message
 from port_runner_sandbox.fake_port import FakePort
 from tests.support.function_under_test import UNTIL_LATER, Function
@@ -53,8 +54,12 @@ def test_one_run_takes_these_requests_in_this_order(function: Function) -> None:
     function.run("resize", run_id="r_2")
 
     asked = [(each.method, each.path.removeprefix("/v1")) for each in function.port.requests]
-    for_one_run = [("GET", "/actions/runs/{}"), ("PATCH", "/actions/runs/{}"), ("POST", "/blueprints/vm/entities")]
-    for_one_run.append(for_one_run[1])
+    for_one_run = [
+        ("GET", "/actions/runs/{}"),
+        ("POST", "/actions/runs/{}/logs"),
+        ("POST", "/blueprints/vm/entities"),
+        ("PATCH", "/actions/runs/{}"),
+    ]
     expected = [("POST", "/auth/access_token")]
     expected += [(method, path.format(run_id)) for run_id in ("r_1", "r_2") for method, path in for_one_run]
     assert asked == expected
@@ -115,7 +120,7 @@ def test_interrupted_run(function: Function, idempotent: bool, starts: int, stat
     def resize(run: ActionRun[Mapping[str, Any]]) -> None:
         started.append(run.id)
 
-    function.port.add_run("r_1", "resize")["statusLabel"] = "Started (of a process that is gone)"
+    function.note_start("r_1")
 
     assert function.run("resize") is None
 
@@ -275,7 +280,7 @@ def test_report_that_was_lost_is_sent_at_redelivery(function: Function) -> None:
 
     assert started == ["r_1"]
     assert function.port.runs["r_1"]["summary"] == "Resized."
-    assert [line["message"] for line in function.port.run_logs["r_1"]] == ["resized"]
+    assert function.run_log() == ["resized"]
 
 
 def test_run_that_port_does_not_know(function: Function, failure_queue: Any) -> None:
@@ -400,22 +405,21 @@ def test_minimal_payload_is_completed_from_the_run(function: Function) -> None:
 
 def test_log_lines_arrive_in_order_and_while_the_handler_runs(function: Function) -> None:
     """Lines come before the end, in their order, and those of a long handler while it works; lost ones fail nothing."""
-    during: list[int] = []
+    during: list[str] = []
 
     @function.router.action("resize")
     def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        function.port.fail("/v1/actions/runs/r_1/logs", drop="before")
         run.log("one")
         run.log("two")
         time.sleep(1.3)
-        during.append(len(function.port.run_logs.get("r_1", [])))
+        during.append("\n".join(function.run_log()))
         run.log("three")
 
-    with function.port.fail("/v1/actions/runs/r_1/logs", drop="before"):
-        function.run("resize")
+    function.run("resize")
 
-    text = "\n".join(line["message"] for line in function.port.run_logs["r_1"])
-    assert text.splitlines() == ["one", "two", "three"]
-    assert during == [1]
+    assert "\n".join(function.run_log()).splitlines() == ["one", "two", "three"]
+    assert during == ["one\ntwo"]
     assert function.port.requests[-1].body["status"] == "SUCCESS"
 
 
@@ -424,25 +428,30 @@ def test_log_lines_that_port_refuses_fail_no_action(function: Function) -> None:
 
     @function.router.action("resize")
     def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        function.port.fail("/v1/actions/runs/r_1/logs", status=422, times=None)
         run.log("lost")
 
-    with function.port.fail("/v1/actions/runs/r_1/logs", status=422, times=None):
-        function.run("resize")
+    function.run("resize")
 
     assert function.ends()[0]["status"] == "SUCCESS"
 
 
 def test_started_run_says_so_in_port(port: FakePort, function: Function) -> None:
-    """While a handler runs, its run in Port bears a label with the request's id."""
+    """While a handler runs, its run in Port is labeled, and the log names the request and its end."""
     labels: list[Any] = []
 
     @function.router.action("resize")
     def resize(run: ActionRun[Mapping[str, Any]]) -> None:
         labels.append(port.runs["r_1"]["statusLabel"])
 
-    function.run("resize")
+    function.run("resize", seconds=30)
 
-    assert labels == [f"Started ({function.lines[-1]['request_id']})"]
+    assert labels == ["Running"]
+    [line] = port.run_logs["r_1"]
+    started = entry_of(line["message"])
+    assert isinstance(started, Started)
+    assert (started.number, started.request) == (1, function.lines[-1]["request_id"])
+    assert started.until == pytest.approx(time.time() + 30, abs=10)
 
 
 def test_inputs_that_check_themselves(function: Function) -> None:
@@ -567,12 +576,12 @@ def test_log_that_port_does_not_take_does_not_hold_up_the_end(function: Function
 
     @function.router.action("resize")
     def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        function.port.fail("/v1/actions/runs/r_1/logs", status=503, times=None)
         run.log("lost")
         time.sleep(1.2)
 
     began = time.monotonic()
-    with function.port.fail("/v1/actions/runs/r_1/logs", status=503, times=None):
-        assert function.run("resize", seconds=60.0) is None
+    assert function.run("resize", seconds=60.0) is None
 
     assert time.monotonic() - began < 12
     assert function.ends()[0]["status"] == "SUCCESS"
@@ -588,7 +597,7 @@ def test_long_log_lines_arrive_whole(function: Function) -> None:
 
     assert function.run("resize") is None
 
-    assert "".join(line["message"] for line in function.port.run_logs["r_1"]) == text
+    assert "".join(function.run_log()) == text
 
 
 def test_minimal_payload_has_its_blueprint_from_the_run(function: Function) -> None:

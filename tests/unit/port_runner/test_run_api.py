@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from port_runner import InProgress, PortApiError, Success
+from port_runner.journal import HandedOver
 from port_runner.outcomes import Failure
 from port_runner.run_api import ActionRunApi, NodeRunApi, RunState, is_refusal
 from port_runner_sandbox.fake_port import FakePort
@@ -37,7 +38,7 @@ class TestActionRun:
         run = port.runs["r_1"]
         assert (run["status"], run["statusLabel"], run["summary"]) == ("SUCCESS", "Ready", "Resized.")
         assert run["link"] == ["https://a"]
-        assert action_runs.has_ended("r_1", until=soon())
+        assert action_runs.read("r_1", until=soon()).has_ended
 
     def test_a_second_end_is_refused(self, action_runs: ActionRunApi) -> None:
         """Port keeps the first end, and the refusal can be recognized."""
@@ -49,11 +50,11 @@ class TestActionRun:
 
     def test_a_run_that_was_handed_over_is_recognized(self, port: FakePort, action_runs: ActionRunApi) -> None:
         """The line in the run's log stays, even if a pipeline changes label and links."""
-        assert not action_runs.was_handed_over("r_1", until=soon())
-        action_runs.hand_over("r_1", InProgress(external_run_id="build-7"), [], until=soon())
+        assert action_runs.last_entry("r_1", until=soon()) is None
+        action_runs.hand_over("r_1", InProgress(external_run_id="build-7"), [], label="Running", until=soon())
         action_runs.note("r_1", label="Building", links=["https://ci"], until=soon())
 
-        assert action_runs.was_handed_over("r_1", until=soon())
+        assert action_runs.last_entry("r_1", until=soon()) == HandedOver()
         assert (port.runs["r_1"]["status"], port.runs["r_1"]["externalRunId"]) == ("IN_PROGRESS", "build-7")
 
     def test_entities_belong_to_the_run(self, action_runs: ActionRunApi) -> None:
@@ -76,7 +77,7 @@ class TestNodeRun:
     def test_a_node_run_cannot_be_read(self, port: FakePort, node_runs: NodeRunApi) -> None:
         """Port has no call that reads a node run, so it counts as in progress and no request is sent."""
         assert node_runs.read("wfnr_1", until=soon()) == RunState()
-        assert not node_runs.was_handed_over("wfnr_1", until=soon())
+        assert node_runs.last_entry("wfnr_1", until=soon()) is None
         assert port.requests == []
 
     def test_entities_do_not_belong_to_node_runs(self, node_runs: NodeRunApi) -> None:

@@ -216,7 +216,7 @@ def test_forged_message_does_not_end_a_run_that_goes_on(function: Function) -> N
     @function.router.action("resize")
     def resize(run: ActionRun[Mapping[str, Any]]) -> None: ...
 
-    function.port.add_run("r_1", "resize")["statusLabel"] = "Started"
+    function.note_start("r_1", seconds=60)
 
     assert function.handle(kafka_event(signed(run_message("resize", run_id="r_1"), "of-another-client"))) is None
 
