@@ -112,10 +112,19 @@ class FakePort:
         *,
         blueprint: str | None = "vm",
         properties: Document | None = None,
+        hidden_for: int = 0,
     ) -> Document:
-        """Add a run in progress that was not executed here, such as the run of a recorded message."""
+        """Add a run in progress that was not executed here, such as the run of a recorded message.
+
+        The first `hidden_for` requests about it get 404, as for a run that Port has just made.
+        """
         with self.changed:
-            return self._runs.add_run(run_id, action, blueprint, properties or {})
+            return self._runs.add_run(run_id, action, blueprint, properties or {}, hidden_for)
+
+    def hide_new_runs(self, hidden_for: int) -> None:
+        """From now on, answer the first `hidden_for` requests about each executed run with 404."""
+        with self.changed:
+            self._runs.new_runs_hidden_for = hidden_for
 
     def add_node_run(self, node_run_id: str) -> Document:
         """Add a node run of a workflow, in progress."""

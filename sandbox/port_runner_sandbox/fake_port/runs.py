@@ -56,6 +56,8 @@ class Runs:
         self.runs: dict[str, Document] = {}
         self.logs: dict[str, list[Document]] = {}
         self.node_runs: dict[str, Document] = {}
+        self.hidden: dict[str, int] = {}
+        self.new_runs_hidden_for = 0
         self.catalog: Catalog
         self._organization_id = organization_id
         self._author = author
@@ -134,7 +136,7 @@ class Runs:
             except TemplateError as error:
                 raise Refused(422, "evaluate_invocation_method_error", str(error)) from error
             self._announce("runs", message)
-        self._store_run(run)
+        self._store_run(run, self.new_runs_hidden_for)
         return 202, {"ok": True, "run": run}
 
     def _entity_of(self, trigger: Document, body: Document) -> Document | None:
@@ -221,14 +223,17 @@ class Runs:
             run["entity"] = _reference(entity["identifier"], entity)
         return run
 
-    def _store_run(self, run: Document) -> None:
+    def _store_run(self, run: Document, hidden_for: int) -> None:
         self.runs[run["id"]] = run
         self.logs[run["id"]] = []
+        self.hidden[run["id"]] = hidden_for
 
-    def add_run(self, run_id: str, action: str, blueprint: str | None, inputs: Document) -> Document:
-        """Add a run that was not executed here, and return it."""
+    def add_run(
+        self, run_id: str, action: str, blueprint: str | None, inputs: Document, hidden_for: int = 0
+    ) -> Document:
+        """Add a run that was not executed here, and return it. It is not found `hidden_for` times."""
         run = self._new_run(run_id, action, blueprint, inputs, None)
-        self._store_run(run)
+        self._store_run(run, hidden_for)
         return run
 
     # Runs
@@ -249,7 +254,8 @@ class Runs:
         found = [
             run
             for run in self.runs.values()
-            if all(value is None or _identifier(run.get(name)) == value for name, value in wanted.items())
+            if not self.hidden.get(run["id"])
+            and all(value is None or _identifier(run.get(name)) == value for name, value in wanted.items())
             and active in (None, run["status"] not in ENDED)
         ]
         newest_first = found[::-1][: number(query, "limit", 1000, 1000)]
@@ -287,7 +293,10 @@ class Runs:
         self._open_run(run_id, 400)
 
     def _run(self, run_id: str) -> Document:
-        if run_id not in self.runs:
+        hidden_for = self.hidden.get(run_id, 0)
+        if hidden_for:
+            self.hidden[run_id] = hidden_for - 1
+        if run_id not in self.runs or hidden_for:
             raise Refused(404, "not_found", f"Run {run_id!r} was not found")
         return self.runs[run_id]
 

@@ -258,3 +258,24 @@ def test_node_run_is_reported(client: Client) -> None:
     assert [log["message"] for log in node_run["logs"]] == ["on it", "slow"]
     assert client.refused("PATCH", url, {"output": {}}) == (422, "run_exhausted")
     assert client.refused("PATCH", "/workflows/nodes/runs/wfnr_none", {"output": {}}) == (404, "not_found")
+
+
+def test_young_run_is_not_found_at_first(client: Client) -> None:
+    """A run that is hidden for two requests gets 404 twice, whatever the requests are, and is not listed until then."""
+    client.port.add_run("r_0000000000000000", hidden_for=2)
+    url = "/actions/runs/r_0000000000000000"
+    assert client.refused("GET", url) == (404, "not_found")
+    assert client.ok("GET", "/actions/runs")["runs"] == []
+    assert client.refused("POST", f"{url}/logs", {"message": "too early"}) == (404, "not_found")
+    assert client.ok("GET", url)["run"]["status"] == "IN_PROGRESS"
+    assert client.port.run_logs["r_0000000000000000"] == []
+    assert len(client.ok("GET", "/actions/runs")["runs"]) == 1
+
+
+def test_executed_runs_can_be_young_too(client: Client, published: list[tuple[str, Any]]) -> None:
+    """If new runs are hidden, the message of a run arrives before its run can be read."""
+    client.port.hide_new_runs(1)
+    run_id = client.execute()
+    assert published[-1][1]["context"]["runId"] == run_id
+    assert client.refused("GET", f"/actions/runs/{run_id}") == (404, "not_found")
+    client.ok("GET", f"/actions/runs/{run_id}")
