@@ -126,6 +126,19 @@ class FakePort:
         with self.changed:
             self._runs.new_runs_hidden_for = hidden_for
 
+    def approve(self, run_id: str, description: str | None = None) -> None:
+        """Approve a run that waits for it, and publish its message."""
+        self._review(run_id, True, description)
+
+    def decline(self, run_id: str, description: str | None = None) -> None:
+        """End a run that waits for an approval as DECLINED. Its message is never published."""
+        self._review(run_id, False, description)
+
+    def _review(self, run_id: str, approved: bool, description: str | None) -> None:
+        self._publishing(lambda: self._runs.review(run_id, approved=approved, description=description))
+        with self.changed:
+            self.changed.notify_all()
+
     def add_node_run(self, node_run_id: str) -> Document:
         """Add a node run of a workflow, in progress."""
         with self.changed:
@@ -187,19 +200,23 @@ class FakePort:
 
     def _carry_out(self, request: Received) -> Answer:
         try:
-            with self.changed:
-                outbox: list[tuple[str, bytes]] = []
-                self._outbox = outbox
-                answer = self._attempt(request)
-            # Outside the lock: the receiver of the message may ask about the run at once.
-            for topic, value in outbox:
-                if self.publish is not None:
-                    self.publish(topic, value)
+            return self._publishing(lambda: self._attempt(request))
         except Exception:
             log.exception("the fake Port failed at %s %s", request.method, request.path)
             message = "The fake Port's log says what happened."
             return Answer.json(500, {"ok": False, "error": "internal_error", "message": message})
-        return answer
+
+    def _publishing(self, change: Callable[[], T]) -> T:
+        """Make a change with the state locked, then publish the messages that it announced."""
+        with self.changed:
+            outbox: list[tuple[str, bytes]] = []
+            self._outbox = outbox
+            result = change()
+        # Outside the lock: the receiver of the message may ask about the run at once.
+        for topic, value in outbox:
+            if self.publish is not None:
+                self.publish(topic, value)
+        return result
 
     def _attempt(self, request: Received) -> Answer:
         try:
@@ -294,6 +311,7 @@ class FakePort:
             ("GET", "/v1/actions/runs", runs.list_runs),
             ("GET", run, runs.get_run),
             ("PATCH", run, runs.update_run),
+            ("PATCH", f"{run}/approval", runs.review_run),
             ("POST", f"{run}/logs", runs.add_log),
             ("GET", f"{run}/logs", runs.get_logs),
             ("PATCH", node_run, runs.update_node_run),

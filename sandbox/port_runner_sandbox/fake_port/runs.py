@@ -8,6 +8,7 @@ from port_runner_sandbox.fake_port.encryption import encrypt
 from port_runner_sandbox.fake_port.http_server import Received
 from port_runner_sandbox.fake_port.schemas import (
     ACTION,
+    APPROVAL,
     EXECUTION,
     NODE_RUN_LOGS,
     NODE_RUN_UPDATE,
@@ -20,7 +21,7 @@ from port_runner_sandbox.fake_port.schemas import (
 )
 from port_templates import TemplateError, render
 
-ENDED = ("SUCCESS", "FAILURE")
+ENDED = ("SUCCESS", "FAILURE", "DECLINED")
 
 # Port does not document what it publishes for a KAFKA action without a payload. This is a guess: the format of actions
 # before payloads could be chosen, without the parts that no consumer needs.
@@ -58,6 +59,8 @@ class Runs:
         self.node_runs: dict[str, Document] = {}
         self.hidden: dict[str, int] = {}
         self.new_runs_hidden_for = 0
+        # The messages of runs that wait for an approval.
+        self._waiting: dict[str, Any] = {}
         self.catalog: Catalog
         self._organization_id = organization_id
         self._author = author
@@ -123,8 +126,6 @@ class Runs:
         definition = self._action(action)
         if definition["trigger"]["type"] != "self-service":
             raise Refused(422, "run_non_self_service_error", f"Action {action!r} is not a self-service action")
-        if definition["requiredApproval"]:
-            raise Refused(501, "not_in_the_fake", "The fake Port has no approvals")
         entity = self._entity_of(definition["trigger"], request.body)
         inputs = self._inputs_of(definition["trigger"]["userInputs"], request.body["properties"])
         run = self._new_run(new_id("r_"), action, definition["trigger"].get("blueprintIdentifier"), inputs, entity)
@@ -135,7 +136,12 @@ class Runs:
                 message = render(definition["invocationMethod"].get("payload", _GUESSED_PAYLOAD), data)
             except TemplateError as error:
                 raise Refused(422, "evaluate_invocation_method_error", str(error)) from error
-            self._announce("runs", message)
+            if definition["requiredApproval"]:
+                self._waiting[run["id"]] = message
+            else:
+                self._announce("runs", message)
+        if definition["requiredApproval"]:
+            run.update(status="WAITING_FOR_APPROVAL", requiredApproval=definition["requiredApproval"])
         self._store_run(run, self.new_runs_hidden_for)
         return 202, {"ok": True, "run": run}
 
@@ -288,6 +294,27 @@ class Runs:
         limit, offset = number(request.query, "limit", 50, 50), number(request.query, "offset", 0, 10**9)
         return 200, {"ok": True, "runLogs": self.logs[run][offset : offset + limit]}
 
+    def review_run(self, request: Received, run: str) -> Reply:
+        check(APPROVAL, request.body)
+        _version(request)
+        approved = request.body["status"] == "APPROVE"
+        stored = self.review(run, approved=approved, description=request.body.get("description"))
+        return 201, {"ok": True, "run": _shown(stored, request)}
+
+    def review(self, run_id: str, *, approved: bool, description: str | None) -> Document:
+        """Publish the message of a run that waits for an approval, or decline the run."""
+        run = self._run(run_id)
+        if run["status"] != "WAITING_FOR_APPROVAL":
+            raise Refused(422, "run_not_waiting_for_approval", f"Run {run_id!r} is {run['status']}")
+        message = self._waiting.pop(run_id, None)
+        approval: Document = {"state": "APPROVED" if approved else "DECLINED", "userId": self._author}
+        if description is not None:
+            approval["description"] = description
+        self._change_run(run, {"status": "IN_PROGRESS" if approved else "DECLINED", "approval": approval})
+        if approved and message is not None:
+            self._announce("runs", message)
+        return run
+
     def check_open(self, run_id: str) -> None:
         """Raise Refused if the run is unknown or has ended, so that it cannot change entities."""
         self._open_run(run_id, 400)
@@ -304,6 +331,9 @@ class Runs:
         run = self._run(run_id)
         if run["status"] in ENDED:
             raise Refused(refusal, "run_exhausted", f"Run {run_id!r} ended with {run['status']}")
+        if run["status"] == "WAITING_FOR_APPROVAL":
+            # Port does not publish its answer for this case.
+            raise Refused(refusal, "invalid_request", f"Run {run_id!r} waits for an approval")
         return run
 
     def _change_run(self, run: Document, changes: Document) -> None:

@@ -113,6 +113,8 @@ RUN_UPDATE = _strict(
     }
 )
 
+APPROVAL = _strict({"status": {"enum": ["APPROVE", "DECLINE"]}, "description": STRING}, "status")
+
 RUN_LOG = _strict(
     {"message": STRING, "terminationStatus": {"enum": ["SUCCESS", "FAILURE"]}, "statusLabel": STRING},
     "message",

@@ -136,10 +136,41 @@ def test_automations_cannot_be_executed(client: Client) -> None:
     assert answer == (422, "run_non_self_service_error")
 
 
-def test_approvals_are_refused_out_loud(client: Client) -> None:
-    """The execution of an action that requires approval gets 501."""
+@pytest.mark.parametrize("required", [True, {"type": "ANY"}])
+def test_run_that_waits_for_an_approval_is_published_once_approved(
+    client: Client, published: list[tuple[str, Any]], required: Any
+) -> None:
+    """A run that requires an approval waits: no message is published and no write accepted until it is approved."""
+    client.ok("POST", "/actions", action("careful", "CREATE", requiredApproval=required))
+    run = client.ok("POST", "/actions/careful/runs", {"properties": {}})["run"]
+    url = f"/actions/runs/{run['id']}"
+    assert (run["status"], run["requiredApproval"], published) == ("WAITING_FOR_APPROVAL", required, [])
+    assert client.refused("PATCH", url, {"statusLabel": "x"})[0] == 422
+    assert client.refused("POST", "/blueprints/vm/entities", {"identifier": "a"}, run_id=run["id"])[0] == 400
+    client.port.approve(run["id"])
+    assert [message for _, message in published] == [{"runId": run["id"]}]
+    assert client.ok("GET", url)["run"]["status"] == "IN_PROGRESS"
+    client.ok("PATCH", url, {"status": "SUCCESS"})
+
+
+def test_run_is_approved_and_declined_over_http(client: Client, published: list[tuple[str, Any]]) -> None:
+    """Approvals are given by requests too. A declined run has ended, and nothing is published for it."""
     client.ok("POST", "/actions", action("careful", "CREATE", requiredApproval=True))
-    assert client.refused("POST", "/actions/careful/runs", {"properties": {}}) == (501, "not_in_the_fake")
+    yes, no, third = (client.execute("careful", properties={}) for _ in range(3))
+    answer = client.call("PATCH", f"/actions/runs/{yes}/approval", {"status": "APPROVE"}, version="v2")
+    assert (answer.status_code, answer.json()["run"]["approval"]["state"]) == (201, "APPROVED")
+    client.ok("PATCH", f"/actions/runs/{no}/approval", {"status": "DECLINE", "description": "not today"})
+    assert [message for _, message in published] == [{"runId": yes}]
+    run = client.ok("GET", f"/actions/runs/{no}")["run"]
+    assert (run["status"], run["approval"]["description"]) == ("DECLINED", "not today")
+    assert client.refused("PATCH", f"/actions/runs/{no}", {"status": "SUCCESS"}) == (422, "run_exhausted")
+    again = client.refused("PATCH", f"/actions/runs/{no}/approval", {"status": "APPROVE"})
+    assert again == (422, "run_not_waiting_for_approval")
+    bad = client.refused("PATCH", f"/actions/runs/{third}/approval", {"status": "APPROVED"})
+    assert bad == (422, "invalid_request")
+    client.port.decline(third)
+    assert client.port.runs[third]["status"] == "DECLINED"
+    assert len(published) == 1
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", None])
