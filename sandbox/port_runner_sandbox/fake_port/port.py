@@ -155,9 +155,10 @@ class FakePort:
         delay: float = 0.0,
         drop: Drop | None = None,
         times: int | None = 1,
+        html: bool = False,
     ) -> Fault:
         """Add a fault (see Fault). If several match a request, the one that was added first is used."""
-        fault = Fault(path, method, status, body, dict(headers or {}), delay, drop, times)
+        fault = Fault(path, method, status, body, dict(headers or {}), delay, drop, times, html=html)
         with self.changed:
             self._faults.append(fault)
         return fault
