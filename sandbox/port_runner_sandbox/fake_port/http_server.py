@@ -46,7 +46,8 @@ class Received:
     @property
     def body(self) -> Any:
         try:
-            return json.loads(self.raw_body, parse_constant=_no_constants)
+            # Bytes that are not UTF-8 become U+FFFD, as in JavaScript. Python would refuse them, or guess UTF-16.
+            return json.loads(self.raw_body.decode(errors="replace"), parse_constant=_no_constants)
         except ValueError:
             return None
 
@@ -62,7 +63,14 @@ class Answer:
 
     @classmethod
     def json(cls, status: int, document: Any) -> "Answer":
-        return cls(status, json.dumps(document, ensure_ascii=False).encode())
+        return cls(status, to_json(document))
+
+
+def to_json(document: Any) -> bytes:
+    """Return the document as JavaScript writes it: compact, in UTF-8, with lone surrogates escaped."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    # The escape of a lone surrogate is the same in Python as in JSON.
+    return text.encode(errors="backslashreplace")
 
 
 class HttpServer(ThreadingHTTPServer):

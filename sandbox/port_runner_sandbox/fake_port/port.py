@@ -1,6 +1,5 @@
 """The fake Port itself: its contents, its routes and its token."""
 
-import json
 import logging
 import secrets
 import threading
@@ -15,7 +14,7 @@ from werkzeug.routing import Map, Rule
 
 from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply
 from port_runner_sandbox.fake_port.faults import Drop, Fault
-from port_runner_sandbox.fake_port.http_server import Answer, HttpServer, Received
+from port_runner_sandbox.fake_port.http_server import Answer, HttpServer, Received, to_json
 from port_runner_sandbox.fake_port.runs import Runs
 from port_runner_sandbox.fake_port.schemas import ACCESS_TOKEN, Refused, check
 
@@ -242,8 +241,7 @@ class FakePort:
         return reply
 
     def _announce(self, topic: str, message: Document) -> None:
-        value = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
-        self._outbox.append((f"{self.organization_id}.{topic}", value))
+        self._outbox.append((f"{self.organization_id}.{topic}", to_json(message)))
 
     # Access
 
