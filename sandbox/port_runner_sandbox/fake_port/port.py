@@ -15,7 +15,7 @@ from werkzeug.routing import Map, Rule
 from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply
 from port_runner_sandbox.fake_port.faults import Drop, Fault
 from port_runner_sandbox.fake_port.http_server import Answer, HttpServer, Received, to_json
-from port_runner_sandbox.fake_port.runs import Runs
+from port_runner_sandbox.fake_port.runs import LogOrder, Runs
 from port_runner_sandbox.fake_port.schemas import ACCESS_TOKEN, Refused, check
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,15 @@ class FakePort:
     @property
     def node_runs(self) -> dict[str, Document]:
         return self._runs.node_runs
+
+    @property
+    def log_order(self) -> LogOrder:
+        """The order in which a run's log is read. Port does not publish its own, so a client must take both."""
+        return self._runs.log_order
+
+    @log_order.setter
+    def log_order(self, order: LogOrder) -> None:
+        self._runs.log_order = order
 
     def add_run(
         self,

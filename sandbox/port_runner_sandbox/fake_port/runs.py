@@ -1,7 +1,7 @@
 """Actions, their runs, and the node runs of workflows."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply, new_id, now
 from port_runner_sandbox.fake_port.encryption import encrypt
@@ -20,6 +20,8 @@ from port_runner_sandbox.fake_port.schemas import (
     number,
 )
 from port_templates import TemplateError, render
+
+LogOrder = Literal["oldest-first", "newest-first"]
 
 ENDED = ("SUCCESS", "FAILURE", "DECLINED")
 
@@ -59,6 +61,7 @@ class Runs:
         self.node_runs: dict[str, Document] = {}
         self.hidden: dict[str, int] = {}
         self.new_runs_hidden_for = 0
+        self.log_order: LogOrder = "oldest-first"
         # The messages of runs that wait for an approval.
         self._waiting: dict[str, Any] = {}
         self.catalog: Catalog
@@ -290,9 +293,10 @@ class Runs:
         return 201, {"ok": True, "runLog": entry}
 
     def get_logs(self, request: Received, run: str) -> Reply:
-        self._run(run)
         limit, offset = number(request.query, "limit", 50, 50), number(request.query, "offset", 0, 10**9)
-        return 200, {"ok": True, "runLogs": self.logs[run][offset : offset + limit]}
+        self._run(run)
+        ordered = self.logs[run] if self.log_order == "oldest-first" else self.logs[run][::-1]
+        return 200, {"ok": True, "runLogs": ordered[offset : offset + limit]}
 
     def review_run(self, request: Received, run: str) -> Reply:
         check(APPROVAL, request.body)

@@ -310,3 +310,15 @@ def test_executed_runs_can_be_young_too(client: Client, published: list[tuple[st
     assert published[-1][1]["context"]["runId"] == run_id
     assert client.refused("GET", f"/actions/runs/{run_id}") == (404, "not_found")
     client.ok("GET", f"/actions/runs/{run_id}")
+
+
+def test_log_is_read_in_either_order(client: Client) -> None:
+    """A test chooses whether pages of a log begin with the oldest entry or with the newest one."""
+    url = f"/actions/runs/{client.execute()}/logs"
+    for number in range(4):
+        client.ok("POST", url, {"message": str(number)})
+    client.port.log_order = "newest-first"
+    assert [log["message"] for log in client.ok("GET", url, limit="3")["runLogs"]] == ["3", "2", "1"]
+    assert [log["message"] for log in client.ok("GET", url, offset="3")["runLogs"]] == ["0"]
+    client.port.log_order = "oldest-first"
+    assert [log["message"] for log in client.ok("GET", url, limit="3")["runLogs"]] == ["0", "1", "2"]
