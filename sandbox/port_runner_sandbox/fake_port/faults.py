@@ -21,7 +21,7 @@ class Fault:
     JSON; a string is sent unchanged, as HTML; None is Port's error object). Without `status`, the request is carried
     out. `headers` are added to either answer. `delay` (seconds) comes first. `drop` closes the connection without an
     answer: "before" the request is carried out, or "after". `times` is the number of requests that it meets. None is
-    all, until `remove`. `used` counts them. `html` answers a page in place of JSON, as a proxy between does, with status
+    all, until `remove`. `used` counts them. `html` answers a page in place of JSON, as a proxy does, with status
     200 if there is no other.
     """
 

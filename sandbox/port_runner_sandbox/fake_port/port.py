@@ -5,13 +5,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
+from port_runner_sandbox.fake_port import queries
 from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply
 from port_runner_sandbox.fake_port.faults import Drop, Fault
 from port_runner_sandbox.fake_port.http_server import Answer, HttpServer, Received, to_json
@@ -24,6 +25,14 @@ T = TypeVar("T")
 Publish = Callable[[str, bytes], None]
 
 _TOKEN_PATH = "/v1/auth/access_token"
+
+
+@dataclass(frozen=True, eq=False)
+class _Route:
+    method: str
+    path: str
+    carry_out: Callable[..., Reply]
+    query: queries.Query
 
 
 class FakePort:
@@ -235,7 +244,7 @@ class FakePort:
 
     def _dispatch(self, request: Received) -> Reply:
         try:
-            endpoint, values = self._routes.match(request.path, request.method)
+            route, values = self._routes.match(request.path, request.method)
         except HTTPException:
             message = f"Route {request.method}:{request.path} not found"
             raise Refused(404, "not_found", message) from None
@@ -245,8 +254,9 @@ class FakePort:
             raise Refused(413, "payload_too_large")
         if request.method in ("POST", "PUT", "PATCH") and request.body is None:
             raise Refused(422, "invalid_request", "body must be JSON")
+        queries.check_query(route.query, request.all_queries)
         # Decode after the match: an identifier may hold a slash, which is encoded in its segment of the path.
-        reply: Reply = endpoint(request, **{name: unquote(value) for name, value in values.items()})
+        reply: Reply = route.carry_out(request, **{name: unquote(value) for name, value in values.items()})
         return reply
 
     def _announce(self, topic: str, message: Document) -> None:
@@ -294,36 +304,36 @@ class FakePort:
         )
         entities = f"{blueprint}/entities"
         node_run = "/v1/workflows/nodes/runs/<node_run>"
-        routes: list[tuple[str, str, Callable[..., Reply]]] = [
-            ("POST", _TOKEN_PATH, self._create_token),
-            ("GET", "/v1/organization", self._get_organization),
-            ("GET", "/v1/kafka-credentials", self._get_kafka_credentials),
-            ("POST", "/v1/blueprints", catalog.create_blueprint),
-            ("GET", blueprint, catalog.get_blueprint),
-            ("PUT", blueprint, catalog.replace_blueprint),
-            ("PATCH", blueprint, catalog.update_blueprint),
-            ("DELETE", blueprint, catalog.delete_blueprint),
-            ("POST", entities, catalog.create_entity),
-            ("POST", f"{entities}/bulk", catalog.create_entities),
-            ("GET", f"{entities}/<entity>", catalog.get_entity),
-            ("PATCH", f"{entities}/<entity>", catalog.update_entity),
-            ("PUT", f"{entities}/<entity>", catalog.replace_entity),
-            ("DELETE", f"{entities}/<entity>", catalog.delete_entity),
-            ("GET", "/v1/audit-log", catalog.get_audit_log),
-            ("GET", "/v1/actions", runs.list_actions),
-            ("POST", "/v1/actions", runs.create_action),
-            ("GET", action, runs.get_action),
-            ("PUT", action, runs.replace_action),
-            ("DELETE", action, runs.delete_action),
-            ("POST", f"{action}/runs", runs.execute),
-            ("GET", "/v1/actions/runs", runs.list_runs),
-            ("GET", run, runs.get_run),
-            ("PATCH", run, runs.update_run),
-            ("PATCH", f"{run}/approval", runs.review_run),
-            ("POST", f"{run}/logs", runs.add_log),
-            ("GET", f"{run}/logs", runs.get_logs),
-            ("PATCH", node_run, runs.update_node_run),
-            ("POST", f"{node_run}/logs", runs.add_node_run_logs),
+        routes = [
+            _Route("POST", _TOKEN_PATH, self._create_token, queries.NONE),
+            _Route("GET", "/v1/organization", self._get_organization, queries.NONE),
+            _Route("GET", "/v1/kafka-credentials", self._get_kafka_credentials, queries.NONE),
+            _Route("POST", "/v1/blueprints", catalog.create_blueprint, queries.BLUEPRINT),
+            _Route("GET", blueprint, catalog.get_blueprint, queries.NONE),
+            _Route("PUT", blueprint, catalog.replace_blueprint, queries.NONE),
+            _Route("PATCH", blueprint, catalog.update_blueprint, queries.NONE),
+            _Route("DELETE", blueprint, catalog.delete_blueprint, queries.NONE),
+            _Route("POST", entities, catalog.create_entity, queries.ENTITY_CREATION),
+            _Route("POST", f"{entities}/bulk", catalog.create_entities, queries.ENTITY_CREATION),
+            _Route("GET", f"{entities}/<entity>", catalog.get_entity, queries.ENTITY),
+            _Route("PATCH", f"{entities}/<entity>", catalog.update_entity, queries.ENTITY_CHANGE),
+            _Route("PUT", f"{entities}/<entity>", catalog.replace_entity, queries.ENTITY_CHANGE),
+            _Route("DELETE", f"{entities}/<entity>", catalog.delete_entity, queries.ENTITY_DELETION),
+            _Route("GET", "/v1/audit-log", catalog.get_audit_log, queries.AUDIT_LOG),
+            _Route("GET", "/v1/actions", runs.list_actions, queries.VERSION),
+            _Route("POST", "/v1/actions", runs.create_action, queries.NONE),
+            _Route("GET", action, runs.get_action, queries.NONE),
+            _Route("PUT", action, runs.replace_action, queries.NONE),
+            _Route("DELETE", action, runs.delete_action, queries.NONE),
+            _Route("POST", f"{action}/runs", runs.execute, queries.EXECUTION),
+            _Route("GET", "/v1/actions/runs", runs.list_runs, queries.RUNS),
+            _Route("GET", run, runs.get_run, queries.VERSION),
+            _Route("PATCH", run, runs.update_run, queries.VERSION),
+            _Route("PATCH", f"{run}/approval", runs.review_run, queries.VERSION),
+            _Route("POST", f"{run}/logs", runs.add_log, queries.NONE),
+            _Route("GET", f"{run}/logs", runs.get_logs, queries.LOGS),
+            _Route("PATCH", node_run, runs.update_node_run, queries.NONE),
+            _Route("POST", f"{node_run}/logs", runs.add_node_run_logs, queries.NONE),
         ]
-        rules = [Rule(path, methods=[method], endpoint=endpoint) for method, path, endpoint in routes]
+        rules = [Rule(route.path, methods=[route.method], endpoint=route) for route in routes]
         return Map(rules, strict_slashes=False, merge_slashes=False)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply, new_id, now
 from port_runner_sandbox.fake_port.encryption import encrypt
 from port_runner_sandbox.fake_port.http_server import Received
+from port_runner_sandbox.fake_port.queries import is_true, number
 from port_runner_sandbox.fake_port.schemas import (
     ACTION,
     APPROVAL,
@@ -16,8 +17,6 @@ from port_runner_sandbox.fake_port.schemas import (
     RUN_UPDATE,
     Refused,
     check,
-    flag,
-    number,
 )
 from port_templates import TemplateError, render
 
@@ -79,7 +78,6 @@ class Runs:
         return 201, {"ok": True, "action": self._store_action(request.body, None)}
 
     def list_actions(self, request: Received) -> Reply:
-        _version(request)
         return 200, {"ok": True, "actions": list(self.actions.values())}
 
     def get_action(self, request: Received, action: str) -> Reply:
@@ -257,22 +255,24 @@ class Runs:
             "blueprint": query.get("blueprint"),
             "entity": query.get("entity"),
             "externalRunId": query.get("external_run_id"),
-            "source": query.get("source"),
         }
-        active = flag(query, "active") if "active" in query else None
+        sources = request.all_queries.get("source")
+        excluded = request.all_queries.get("exclude", [])
+        active = is_true(query, "active") if "active" in query else None
         found = [
             run
             for run in self.runs.values()
             if not self.hidden.get(run["id"])
             and all(value is None or _identifier(run.get(name)) == value for name, value in wanted.items())
+            and (sources is None or run["source"] in sources)
             and active in (None, run["status"] not in ENDED)
         ]
-        newest_first = found[::-1][: number(query, "limit", 1000, 1000)]
-        return 200, {"ok": True, "runs": [_shown(run, request) for run in newest_first]}
+        newest_first = found[::-1][: number(query, "limit", 1000)]
+        shown = [_shown(run, request) for run in newest_first]
+        return 200, {"ok": True, "runs": [_without(run, excluded) for run in shown]}
 
     def update_run(self, request: Received, run: str) -> Reply:
         check(RUN_UPDATE, request.body)
-        _version(request)
         stored = self._open_run(run, 422)
         self._change_run(stored, request.body)
         return 200, {"ok": True, "run": _shown(stored, request)}
@@ -293,14 +293,13 @@ class Runs:
         return 201, {"ok": True, "runLog": entry}
 
     def get_logs(self, request: Received, run: str) -> Reply:
-        limit, offset = number(request.query, "limit", 50, 50), number(request.query, "offset", 0, 10**9)
+        limit, offset = number(request.query, "limit", 50), number(request.query, "offset", 0)
         self._run(run)
         ordered = self.logs[run] if self.log_order == "oldest-first" else self.logs[run][::-1]
         return 200, {"ok": True, "runLogs": ordered[offset : offset + limit]}
 
     def review_run(self, request: Received, run: str) -> Reply:
         check(APPROVAL, request.body)
-        _version(request)
         approved = request.body["status"] == "APPROVE"
         stored = self.review(run, approved=approved, description=request.body.get("description"))
         return 201, {"ok": True, "run": _shown(stored, request)}
@@ -391,21 +390,18 @@ def _reference(identifier: str, definition: Document) -> Document:
     return {"identifier": identifier, **known, "deleted": not definition}
 
 
+def _without(document: Document, names: list[str]) -> Document:
+    return {name: value for name, value in document.items() if name not in names}
+
+
 def _identifier(value: Any) -> Any:
     return value["identifier"] if isinstance(value, dict) else value
 
 
-def _version(request: Received) -> str:
-    # Port does not document the default version. Its samples show the older one.
-    version = request.query.get("version", "v1")
-    if version not in ("v1", "v2"):
-        raise Refused(422, "invalid_request", "querystring/version must be one of v1, v2")
-    return version
-
-
 def _shown(run: Document, request: Received) -> Document:
     """Return the run in the version that the request asks for."""
-    if _version(request) == "v2":
+    # Port does not document the default version. Its samples show the older one.
+    if request.query.get("version") == "v2":
         return run
     references: Document = {name: _identifier(run[name]) for name in ("action", "blueprint", "entity") if name in run}
     return {

@@ -292,7 +292,7 @@ def test_node_run_is_reported(client: Client) -> None:
 
 
 def test_young_run_is_not_found_at_first(client: Client) -> None:
-    """A run that is hidden for two requests gets 404 twice, whatever the requests are, and is not listed until then."""
+    """A run that is hidden for two requests gets 404 to any two requests, and is not listed until then."""
     client.port.add_run("r_0000000000000000", hidden_for=2)
     url = "/actions/runs/r_0000000000000000"
     assert client.refused("GET", url) == (404, "not_found")
