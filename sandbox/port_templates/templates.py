@@ -89,10 +89,15 @@ def _compiled(expression: str) -> Any:
 
 def _evaluate(program: Any, data: dict[str, Any]) -> Any:
     try:
-        results = program.input_value(data).all()
+        results = program.input_text(well_formed(json.dumps(data, ensure_ascii=False))).all()
     except ValueError as error:
         raise TemplateError(f"{program.program_string.strip()}: {error}") from error
     return results[0] if results else None
+
+
+def well_formed(text: str) -> str:
+    """Return the text with U+FFFD for each lone surrogate, as JavaScript encodes it in UTF-8."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _as_text(value: Any) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from port_runner_sandbox.fake_port.http_server import Received
+from port_runner_sandbox.fake_port.queries import is_true, number
 from port_runner_sandbox.fake_port.schemas import (
     BLUEPRINT,
     BLUEPRINT_UPDATE,
@@ -16,8 +17,6 @@ from port_runner_sandbox.fake_port.schemas import (
     ENTITY_UPDATE,
     Refused,
     check,
-    flag,
-    number,
 )
 
 Document = dict[str, Any]
@@ -48,10 +47,10 @@ class _WriteOptions:
     @classmethod
     def of(cls, request: Received) -> "_WriteOptions":
         return cls(
-            upsert=flag(request.query, "upsert"),
-            merge=flag(request.query, "merge"),
-            validation_only=flag(request.query, "validation_only"),
-            create_missing_related_entities=flag(request.query, "create_missing_related_entities"),
+            upsert=is_true(request.query, "upsert"),
+            merge=is_true(request.query, "merge"),
+            validation_only=is_true(request.query, "validation_only"),
+            create_missing_related_entities=is_true(request.query, "create_missing_related_entities"),
             run_id=request.query.get("run_id"),
         )
 
@@ -159,7 +158,6 @@ class Catalog:
         return 200, {"ok": True, "entity": self._change_entity(request, blueprint, entity, merge=False)}
 
     def delete_entity(self, request: Received, blueprint: str, entity: str) -> Reply:
-        flag(request.query, "delete_dependents")
         before = self.entity(blueprint, entity)
         if run_id := request.query.get("run_id"):
             self._check_run(run_id)
@@ -189,7 +187,7 @@ class Catalog:
         return entity, before is None
 
     def _change_entity(self, request: Received, blueprint: str, entity: str, *, merge: bool) -> Document:
-        create_missing = flag(request.query, "create_missing_related_entities")
+        create_missing = is_true(request.query, "create_missing_related_entities")
         before = self.entity(blueprint, entity)
         if run_id := request.query.get("run_id"):
             self._check_run(run_id)
@@ -272,7 +270,7 @@ class Catalog:
             if all(record.get(name, record["context"].get(name)) == value for name, value in wanted.items())
         ]
         # Port documents the records, but not the name of their list.
-        return 200, {"ok": True, "audits": found[::-1][: number(request.query, "limit", 10000, 100000)]}
+        return 200, {"ok": True, "audits": found[::-1][: number(request.query, "limit", 10000)]}
 
     def _stamps(self, before: Document | None) -> Document:
         moment = now()

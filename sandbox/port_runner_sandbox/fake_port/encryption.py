@@ -11,10 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from port_templates import well_formed
+
 
 def encrypt(value: Any, method: Any, client_secret: str) -> str:
     """Return one input, encrypted. `method` is the input's `encryption` in the action's definition."""
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = well_formed(value if isinstance(value, str) else json.dumps(value))
     if method == "aes256-gcm":
         return _with_client_secret(text, client_secret)
     return _with_public_key(text, method["key"])

@@ -9,6 +9,8 @@ from port_runner_sandbox.fake_port.http_server import Answer, Received
 
 Drop = Literal["before", "after"]
 
+_PAGE = "<!doctype html><html><head><title>Log in</title></head><body>Log in to the network.</body></html>"
+
 
 @dataclass
 class Fault:
@@ -19,7 +21,8 @@ class Fault:
     JSON; a string is sent unchanged, as HTML; None is Port's error object). Without `status`, the request is carried
     out. `headers` are added to either answer. `delay` (seconds) comes first. `drop` closes the connection without an
     answer: "before" the request is carried out, or "after". `times` is the number of requests that it meets. None is
-    all, until `remove`. `used` counts them.
+    all, until `remove`. `used` counts them. `html` answers a page in place of JSON, as a proxy does, with status
+    200 if there is no other.
     """
 
     path: str
@@ -31,9 +34,13 @@ class Fault:
     drop: Drop | None = None
     times: int | None = 1
     used: int = 0
+    html: bool = False
 
     def __post_init__(self) -> None:
         self._path = re.compile(self.path)
+        if self.html:
+            self.status = self.status or 200
+            self.body = self.body or _PAGE
         if self.body is not None and self.status is None:
             raise ValueError("a fault with a body needs a status: without one, the request is carried out")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from werkzeug.datastructures import Headers
 
@@ -26,7 +26,8 @@ MAX_BODY_BYTES = 1024 * 1024
 class Received:
     """One request as it arrived.
 
-    `path` is raw: percent-encoded as sent, without the query. `query` holds each name's last value. `body` is the
+    `path` is raw: percent-encoded as sent, without the query. `query` holds each name's last value, and
+    `all_queries` every value. `body` is the
     parsed JSON, or None if there was no body or it was not JSON. `connection` is the number of the TCP connection, from
     1. `at` is in seconds since the epoch. `status` is None until the answer is known. It stays None for a request that
     was dropped before it was carried out.
@@ -35,6 +36,7 @@ class Received:
     method: str
     path: str
     query: dict[str, str]
+    all_queries: dict[str, list[str]]
     headers: Headers
     raw_body: bytes
     connection: int
@@ -46,7 +48,8 @@ class Received:
     @property
     def body(self) -> Any:
         try:
-            return json.loads(self.raw_body, parse_constant=_no_constants)
+            # Bytes that are not UTF-8 become U+FFFD, as in JavaScript. Python would refuse them, or guess UTF-16.
+            return json.loads(self.raw_body.decode(errors="replace"), parse_constant=_no_constants)
         except ValueError:
             return None
 
@@ -62,7 +65,14 @@ class Answer:
 
     @classmethod
     def json(cls, status: int, document: Any) -> "Answer":
-        return cls(status, json.dumps(document, ensure_ascii=False).encode())
+        return cls(status, to_json(document))
+
+
+def to_json(document: Any) -> bytes:
+    """Return the document as JavaScript writes it: compact, in UTF-8, with lone surrogates escaped."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    # The escape of a lone surrogate is the same in Python as in JSON.
+    return text.encode(errors="backslashreplace")
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -150,10 +160,12 @@ class _Connection(BaseHTTPRequestHandler):
         if too_large:
             self._discard(length)
         target = urlsplit(self.path)
+        queries = parse_qs(target.query, keep_blank_values=True)
         return Received(
             method=self.command,
             path=target.path,
-            query=dict(parse_qsl(target.query, keep_blank_values=True)),
+            query={name: values[-1] for name, values in queries.items()},
+            all_queries=queries,
             headers=Headers(self.headers.items()),
             raw_body=b"" if too_large else self.rfile.read(length),
             connection=self.number,

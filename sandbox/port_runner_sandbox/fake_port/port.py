@@ -1,22 +1,22 @@
 """The fake Port itself: its contents, its routes and its token."""
 
-import json
 import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
+from port_runner_sandbox.fake_port import queries
 from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply
 from port_runner_sandbox.fake_port.faults import Drop, Fault
-from port_runner_sandbox.fake_port.http_server import Answer, HttpServer, Received
-from port_runner_sandbox.fake_port.runs import Runs
+from port_runner_sandbox.fake_port.http_server import Answer, HttpServer, Received, to_json
+from port_runner_sandbox.fake_port.runs import LogOrder, Runs
 from port_runner_sandbox.fake_port.schemas import ACCESS_TOKEN, Refused, check
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,14 @@ T = TypeVar("T")
 Publish = Callable[[str, bytes], None]
 
 _TOKEN_PATH = "/v1/auth/access_token"
+
+
+@dataclass(frozen=True, eq=False)
+class _Route:
+    method: str
+    path: str
+    carry_out: Callable[..., Reply]
+    query: queries.Query
 
 
 class FakePort:
@@ -105,6 +113,15 @@ class FakePort:
     def node_runs(self) -> dict[str, Document]:
         return self._runs.node_runs
 
+    @property
+    def log_order(self) -> LogOrder:
+        """The order in which a run's log is read. Port does not publish its own, so a client must take both."""
+        return self._runs.log_order
+
+    @log_order.setter
+    def log_order(self, order: LogOrder) -> None:
+        self._runs.log_order = order
+
     def add_run(
         self,
         run_id: str,
@@ -112,10 +129,32 @@ class FakePort:
         *,
         blueprint: str | None = "vm",
         properties: Document | None = None,
+        hidden_for: int = 0,
     ) -> Document:
-        """Add a run in progress that was not executed here, such as the run of a recorded message."""
+        """Add a run in progress that was not executed here, such as the run of a recorded message.
+
+        The first `hidden_for` requests about it get 404, as for a run that Port has just made.
+        """
         with self.changed:
-            return self._runs.add_run(run_id, action, blueprint, properties or {})
+            return self._runs.add_run(run_id, action, blueprint, properties or {}, hidden_for)
+
+    def hide_new_runs(self, hidden_for: int) -> None:
+        """From now on, answer the first `hidden_for` requests about each executed run with 404."""
+        with self.changed:
+            self._runs.new_runs_hidden_for = hidden_for
+
+    def approve(self, run_id: str, description: str | None = None) -> None:
+        """Approve a run that waits for it, and publish its message."""
+        self._review(run_id, True, description)
+
+    def decline(self, run_id: str, description: str | None = None) -> None:
+        """End a run that waits for an approval as DECLINED. Its message is never published."""
+        self._review(run_id, False, description)
+
+    def _review(self, run_id: str, approved: bool, description: str | None) -> None:
+        self._publishing(lambda: self._runs.review(run_id, approved=approved, description=description))
+        with self.changed:
+            self.changed.notify_all()
 
     def add_node_run(self, node_run_id: str) -> Document:
         """Add a node run of a workflow, in progress."""
@@ -133,9 +172,10 @@ class FakePort:
         delay: float = 0.0,
         drop: Drop | None = None,
         times: int | None = 1,
+        html: bool = False,
     ) -> Fault:
         """Add a fault (see Fault). If several match a request, the one that was added first is used."""
-        fault = Fault(path, method, status, body, dict(headers or {}), delay, drop, times)
+        fault = Fault(path, method, status, body, dict(headers or {}), delay, drop, times, html=html)
         with self.changed:
             self._faults.append(fault)
         return fault
@@ -178,19 +218,23 @@ class FakePort:
 
     def _carry_out(self, request: Received) -> Answer:
         try:
-            with self.changed:
-                outbox: list[tuple[str, bytes]] = []
-                self._outbox = outbox
-                answer = self._attempt(request)
-            # Outside the lock: the receiver of the message may ask about the run at once.
-            for topic, value in outbox:
-                if self.publish is not None:
-                    self.publish(topic, value)
+            return self._publishing(lambda: self._attempt(request))
         except Exception:
             log.exception("the fake Port failed at %s %s", request.method, request.path)
             message = "The fake Port's log says what happened."
             return Answer.json(500, {"ok": False, "error": "internal_error", "message": message})
-        return answer
+
+    def _publishing(self, change: Callable[[], T]) -> T:
+        """Make a change with the state locked, then publish the messages that it announced."""
+        with self.changed:
+            outbox: list[tuple[str, bytes]] = []
+            self._outbox = outbox
+            result = change()
+        # Outside the lock: the receiver of the message may ask about the run at once.
+        for topic, value in outbox:
+            if self.publish is not None:
+                self.publish(topic, value)
+        return result
 
     def _attempt(self, request: Received) -> Answer:
         try:
@@ -200,7 +244,7 @@ class FakePort:
 
     def _dispatch(self, request: Received) -> Reply:
         try:
-            endpoint, values = self._routes.match(request.path, request.method)
+            route, values = self._routes.match(request.path, request.method)
         except HTTPException:
             message = f"Route {request.method}:{request.path} not found"
             raise Refused(404, "not_found", message) from None
@@ -210,13 +254,13 @@ class FakePort:
             raise Refused(413, "payload_too_large")
         if request.method in ("POST", "PUT", "PATCH") and request.body is None:
             raise Refused(422, "invalid_request", "body must be JSON")
+        queries.check_query(route.query, request.all_queries)
         # Decode after the match: an identifier may hold a slash, which is encoded in its segment of the path.
-        reply: Reply = endpoint(request, **{name: unquote(value) for name, value in values.items()})
+        reply: Reply = route.carry_out(request, **{name: unquote(value) for name, value in values.items()})
         return reply
 
     def _announce(self, topic: str, message: Document) -> None:
-        value = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
-        self._outbox.append((f"{self.organization_id}.{topic}", value))
+        self._outbox.append((f"{self.organization_id}.{topic}", to_json(message)))
 
     # Access
 
@@ -260,35 +304,36 @@ class FakePort:
         )
         entities = f"{blueprint}/entities"
         node_run = "/v1/workflows/nodes/runs/<node_run>"
-        routes: list[tuple[str, str, Callable[..., Reply]]] = [
-            ("POST", _TOKEN_PATH, self._create_token),
-            ("GET", "/v1/organization", self._get_organization),
-            ("GET", "/v1/kafka-credentials", self._get_kafka_credentials),
-            ("POST", "/v1/blueprints", catalog.create_blueprint),
-            ("GET", blueprint, catalog.get_blueprint),
-            ("PUT", blueprint, catalog.replace_blueprint),
-            ("PATCH", blueprint, catalog.update_blueprint),
-            ("DELETE", blueprint, catalog.delete_blueprint),
-            ("POST", entities, catalog.create_entity),
-            ("POST", f"{entities}/bulk", catalog.create_entities),
-            ("GET", f"{entities}/<entity>", catalog.get_entity),
-            ("PATCH", f"{entities}/<entity>", catalog.update_entity),
-            ("PUT", f"{entities}/<entity>", catalog.replace_entity),
-            ("DELETE", f"{entities}/<entity>", catalog.delete_entity),
-            ("GET", "/v1/audit-log", catalog.get_audit_log),
-            ("GET", "/v1/actions", runs.list_actions),
-            ("POST", "/v1/actions", runs.create_action),
-            ("GET", action, runs.get_action),
-            ("PUT", action, runs.replace_action),
-            ("DELETE", action, runs.delete_action),
-            ("POST", f"{action}/runs", runs.execute),
-            ("GET", "/v1/actions/runs", runs.list_runs),
-            ("GET", run, runs.get_run),
-            ("PATCH", run, runs.update_run),
-            ("POST", f"{run}/logs", runs.add_log),
-            ("GET", f"{run}/logs", runs.get_logs),
-            ("PATCH", node_run, runs.update_node_run),
-            ("POST", f"{node_run}/logs", runs.add_node_run_logs),
+        routes = [
+            _Route("POST", _TOKEN_PATH, self._create_token, queries.NONE),
+            _Route("GET", "/v1/organization", self._get_organization, queries.NONE),
+            _Route("GET", "/v1/kafka-credentials", self._get_kafka_credentials, queries.NONE),
+            _Route("POST", "/v1/blueprints", catalog.create_blueprint, queries.BLUEPRINT),
+            _Route("GET", blueprint, catalog.get_blueprint, queries.NONE),
+            _Route("PUT", blueprint, catalog.replace_blueprint, queries.NONE),
+            _Route("PATCH", blueprint, catalog.update_blueprint, queries.NONE),
+            _Route("DELETE", blueprint, catalog.delete_blueprint, queries.NONE),
+            _Route("POST", entities, catalog.create_entity, queries.ENTITY_CREATION),
+            _Route("POST", f"{entities}/bulk", catalog.create_entities, queries.ENTITY_CREATION),
+            _Route("GET", f"{entities}/<entity>", catalog.get_entity, queries.ENTITY),
+            _Route("PATCH", f"{entities}/<entity>", catalog.update_entity, queries.ENTITY_CHANGE),
+            _Route("PUT", f"{entities}/<entity>", catalog.replace_entity, queries.ENTITY_CHANGE),
+            _Route("DELETE", f"{entities}/<entity>", catalog.delete_entity, queries.ENTITY_DELETION),
+            _Route("GET", "/v1/audit-log", catalog.get_audit_log, queries.AUDIT_LOG),
+            _Route("GET", "/v1/actions", runs.list_actions, queries.VERSION),
+            _Route("POST", "/v1/actions", runs.create_action, queries.NONE),
+            _Route("GET", action, runs.get_action, queries.NONE),
+            _Route("PUT", action, runs.replace_action, queries.NONE),
+            _Route("DELETE", action, runs.delete_action, queries.NONE),
+            _Route("POST", f"{action}/runs", runs.execute, queries.EXECUTION),
+            _Route("GET", "/v1/actions/runs", runs.list_runs, queries.RUNS),
+            _Route("GET", run, runs.get_run, queries.VERSION),
+            _Route("PATCH", run, runs.update_run, queries.VERSION),
+            _Route("PATCH", f"{run}/approval", runs.review_run, queries.VERSION),
+            _Route("POST", f"{run}/logs", runs.add_log, queries.NONE),
+            _Route("GET", f"{run}/logs", runs.get_logs, queries.LOGS),
+            _Route("PATCH", node_run, runs.update_node_run, queries.NONE),
+            _Route("POST", f"{node_run}/logs", runs.add_node_run_logs, queries.NONE),
         ]
-        rules = [Rule(path, methods=[method], endpoint=endpoint) for method, path, endpoint in routes]
+        rules = [Rule(route.path, methods=[route.method], endpoint=route) for route in routes]
         return Map(rules, strict_slashes=False, merge_slashes=False)

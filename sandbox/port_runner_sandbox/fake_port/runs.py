@@ -1,13 +1,15 @@
 """Actions, their runs, and the node runs of workflows."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply, new_id, now
 from port_runner_sandbox.fake_port.encryption import encrypt
 from port_runner_sandbox.fake_port.http_server import Received
+from port_runner_sandbox.fake_port.queries import is_true, number
 from port_runner_sandbox.fake_port.schemas import (
     ACTION,
+    APPROVAL,
     EXECUTION,
     NODE_RUN_LOGS,
     NODE_RUN_UPDATE,
@@ -15,12 +17,12 @@ from port_runner_sandbox.fake_port.schemas import (
     RUN_UPDATE,
     Refused,
     check,
-    flag,
-    number,
 )
 from port_templates import TemplateError, render
 
-ENDED = ("SUCCESS", "FAILURE")
+LogOrder = Literal["oldest-first", "newest-first"]
+
+ENDED = ("SUCCESS", "FAILURE", "DECLINED")
 
 # Port does not document what it publishes for a KAFKA action without a payload. This is a guess: the format of actions
 # before payloads could be chosen, without the parts that no consumer needs.
@@ -56,6 +58,11 @@ class Runs:
         self.runs: dict[str, Document] = {}
         self.logs: dict[str, list[Document]] = {}
         self.node_runs: dict[str, Document] = {}
+        self.hidden: dict[str, int] = {}
+        self.new_runs_hidden_for = 0
+        self.log_order: LogOrder = "oldest-first"
+        # The messages of runs that wait for an approval.
+        self._waiting: dict[str, Any] = {}
         self.catalog: Catalog
         self._organization_id = organization_id
         self._author = author
@@ -71,7 +78,6 @@ class Runs:
         return 201, {"ok": True, "action": self._store_action(request.body, None)}
 
     def list_actions(self, request: Received) -> Reply:
-        _version(request)
         return 200, {"ok": True, "actions": list(self.actions.values())}
 
     def get_action(self, request: Received, action: str) -> Reply:
@@ -121,8 +127,6 @@ class Runs:
         definition = self._action(action)
         if definition["trigger"]["type"] != "self-service":
             raise Refused(422, "run_non_self_service_error", f"Action {action!r} is not a self-service action")
-        if definition["requiredApproval"]:
-            raise Refused(501, "not_in_the_fake", "The fake Port has no approvals")
         entity = self._entity_of(definition["trigger"], request.body)
         inputs = self._inputs_of(definition["trigger"]["userInputs"], request.body["properties"])
         run = self._new_run(new_id("r_"), action, definition["trigger"].get("blueprintIdentifier"), inputs, entity)
@@ -133,8 +137,13 @@ class Runs:
                 message = render(definition["invocationMethod"].get("payload", _GUESSED_PAYLOAD), data)
             except TemplateError as error:
                 raise Refused(422, "evaluate_invocation_method_error", str(error)) from error
-            self._announce("runs", message)
-        self._store_run(run)
+            if definition["requiredApproval"]:
+                self._waiting[run["id"]] = message
+            else:
+                self._announce("runs", message)
+        if definition["requiredApproval"]:
+            run.update(status="WAITING_FOR_APPROVAL", requiredApproval=definition["requiredApproval"])
+        self._store_run(run, self.new_runs_hidden_for)
         return 202, {"ok": True, "run": run}
 
     def _entity_of(self, trigger: Document, body: Document) -> Document | None:
@@ -221,14 +230,17 @@ class Runs:
             run["entity"] = _reference(entity["identifier"], entity)
         return run
 
-    def _store_run(self, run: Document) -> None:
+    def _store_run(self, run: Document, hidden_for: int) -> None:
         self.runs[run["id"]] = run
         self.logs[run["id"]] = []
+        self.hidden[run["id"]] = hidden_for
 
-    def add_run(self, run_id: str, action: str, blueprint: str | None, inputs: Document) -> Document:
-        """Add a run that was not executed here, and return it."""
+    def add_run(
+        self, run_id: str, action: str, blueprint: str | None, inputs: Document, hidden_for: int = 0
+    ) -> Document:
+        """Add a run that was not executed here, and return it. It is not found `hidden_for` times."""
         run = self._new_run(run_id, action, blueprint, inputs, None)
-        self._store_run(run)
+        self._store_run(run, hidden_for)
         return run
 
     # Runs
@@ -243,21 +255,24 @@ class Runs:
             "blueprint": query.get("blueprint"),
             "entity": query.get("entity"),
             "externalRunId": query.get("external_run_id"),
-            "source": query.get("source"),
         }
-        active = flag(query, "active") if "active" in query else None
+        sources = request.all_queries.get("source")
+        excluded = request.all_queries.get("exclude", [])
+        active = is_true(query, "active") if "active" in query else None
         found = [
             run
             for run in self.runs.values()
-            if all(value is None or _identifier(run.get(name)) == value for name, value in wanted.items())
+            if not self.hidden.get(run["id"])
+            and all(value is None or _identifier(run.get(name)) == value for name, value in wanted.items())
+            and (sources is None or run["source"] in sources)
             and active in (None, run["status"] not in ENDED)
         ]
-        newest_first = found[::-1][: number(query, "limit", 1000, 1000)]
-        return 200, {"ok": True, "runs": [_shown(run, request) for run in newest_first]}
+        newest_first = found[::-1][: number(query, "limit", 1000)]
+        shown = [_shown(run, request) for run in newest_first]
+        return 200, {"ok": True, "runs": [_without(run, excluded) for run in shown]}
 
     def update_run(self, request: Received, run: str) -> Reply:
         check(RUN_UPDATE, request.body)
-        _version(request)
         stored = self._open_run(run, 422)
         self._change_run(stored, request.body)
         return 200, {"ok": True, "run": _shown(stored, request)}
@@ -278,16 +293,40 @@ class Runs:
         return 201, {"ok": True, "runLog": entry}
 
     def get_logs(self, request: Received, run: str) -> Reply:
+        limit, offset = number(request.query, "limit", 50), number(request.query, "offset", 0)
         self._run(run)
-        limit, offset = number(request.query, "limit", 50, 50), number(request.query, "offset", 0, 10**9)
-        return 200, {"ok": True, "runLogs": self.logs[run][offset : offset + limit]}
+        ordered = self.logs[run] if self.log_order == "oldest-first" else self.logs[run][::-1]
+        return 200, {"ok": True, "runLogs": ordered[offset : offset + limit]}
+
+    def review_run(self, request: Received, run: str) -> Reply:
+        check(APPROVAL, request.body)
+        approved = request.body["status"] == "APPROVE"
+        stored = self.review(run, approved=approved, description=request.body.get("description"))
+        return 201, {"ok": True, "run": _shown(stored, request)}
+
+    def review(self, run_id: str, *, approved: bool, description: str | None) -> Document:
+        """Publish the message of a run that waits for an approval, or decline the run."""
+        run = self._run(run_id)
+        if run["status"] != "WAITING_FOR_APPROVAL":
+            raise Refused(422, "run_not_waiting_for_approval", f"Run {run_id!r} is {run['status']}")
+        message = self._waiting.pop(run_id, None)
+        approval: Document = {"state": "APPROVED" if approved else "DECLINED", "userId": self._author}
+        if description is not None:
+            approval["description"] = description
+        self._change_run(run, {"status": "IN_PROGRESS" if approved else "DECLINED", "approval": approval})
+        if approved and message is not None:
+            self._announce("runs", message)
+        return run
 
     def check_open(self, run_id: str) -> None:
         """Raise Refused if the run is unknown or has ended, so that it cannot change entities."""
         self._open_run(run_id, 400)
 
     def _run(self, run_id: str) -> Document:
-        if run_id not in self.runs:
+        hidden_for = self.hidden.get(run_id, 0)
+        if hidden_for:
+            self.hidden[run_id] = hidden_for - 1
+        if run_id not in self.runs or hidden_for:
             raise Refused(404, "not_found", f"Run {run_id!r} was not found")
         return self.runs[run_id]
 
@@ -295,6 +334,9 @@ class Runs:
         run = self._run(run_id)
         if run["status"] in ENDED:
             raise Refused(refusal, "run_exhausted", f"Run {run_id!r} ended with {run['status']}")
+        if run["status"] == "WAITING_FOR_APPROVAL":
+            # Port does not publish its answer for this case.
+            raise Refused(refusal, "invalid_request", f"Run {run_id!r} waits for an approval")
         return run
 
     def _change_run(self, run: Document, changes: Document) -> None:
@@ -348,21 +390,18 @@ def _reference(identifier: str, definition: Document) -> Document:
     return {"identifier": identifier, **known, "deleted": not definition}
 
 
+def _without(document: Document, names: list[str]) -> Document:
+    return {name: value for name, value in document.items() if name not in names}
+
+
 def _identifier(value: Any) -> Any:
     return value["identifier"] if isinstance(value, dict) else value
 
 
-def _version(request: Received) -> str:
-    # Port does not document the default version. Its samples show the older one.
-    version = request.query.get("version", "v1")
-    if version not in ("v1", "v2"):
-        raise Refused(422, "invalid_request", "querystring/version must be one of v1, v2")
-    return version
-
-
 def _shown(run: Document, request: Received) -> Document:
     """Return the run in the version that the request asks for."""
-    if _version(request) == "v2":
+    # Port does not document the default version. Its samples show the older one.
+    if request.query.get("version") == "v2":
         return run
     references: Document = {name: _identifier(run[name]) for name in ("action", "blueprint", "entity") if name in run}
     return {

@@ -1,9 +1,7 @@
 """Port's rules for bodies, queries and identifiers, and its refusals."""
 
 import math
-import re
 import unicodedata
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,22 +64,6 @@ def check(schema: Schema, value: Any, *, error: str = "invalid_request") -> None
         raise Refused(422, error, f"{mismatch.json_path.replace('$', 'body', 1)}: {mismatch.message}")
 
 
-def flag(query: Mapping[str, str], name: str) -> bool:
-    """Return a boolean of the query. Raises Refused (422) unless it is `true` or `false`."""
-    value = query.get(name, "false")
-    if value not in ("true", "false"):
-        raise Refused(422, "invalid_request", f"querystring/{name} must be boolean, not {value!r}")
-    return value == "true"
-
-
-def number(query: Mapping[str, str], name: str, default: int, largest: int) -> int:
-    """Return a whole number of the query. Raises Refused (422) unless it is from 0 to `largest`."""
-    value = query.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) > largest:
-        raise Refused(422, "invalid_request", f"querystring/{name} must be a number of at most {largest}")
-    return int(value)
-
-
 def _strict(properties: Schema, *required: str) -> Schema:
     return {
         "type": "object",
@@ -112,6 +94,8 @@ RUN_UPDATE = _strict(
         "message": OBJECT,
     }
 )
+
+APPROVAL = _strict({"status": {"enum": ["APPROVE", "DECLINE"]}, "description": STRING}, "status")
 
 RUN_LOG = _strict(
     {"message": STRING, "terminationStatus": {"enum": ["SUCCESS", "FAILURE"]}, "statusLabel": STRING},

@@ -25,15 +25,15 @@ class Client:
         answer = self.call("POST", "/auth/access_token", credentials)
         self.session.headers["Authorization"] = f"Bearer {answer.json()['accessToken']}"
 
-    def call(self, method: str, path: str, body: Any = None, **query: str) -> requests.Response:
+    def call(self, method: str, path: str, body: Any = None, **query: str | list[str]) -> requests.Response:
         return self.session.request(method, f"{self.port.url}/v1{path}", json=body, params=query or None, timeout=10)
 
-    def ok(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+    def ok(self, method: str, path: str, body: Any = None, **query: str | list[str]) -> Any:
         answer = self.call(method, path, body, **query)
         assert answer.ok, answer.text
         return answer.json()
 
-    def refused(self, method: str, path: str, body: Any = None, **query: str) -> tuple[int, str]:
+    def refused(self, method: str, path: str, body: Any = None, **query: str | list[str]) -> tuple[int, str]:
         answer = self.call(method, path, body, **query)
         assert answer.json()["ok"] is False, answer.text
         return answer.status_code, answer.json()["error"]

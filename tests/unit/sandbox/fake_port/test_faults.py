@@ -46,6 +46,18 @@ def test_fault_has_a_body_and_headers_of_its_own(client: Client) -> None:
         client.port.fail("/v1/org", body="x")
 
 
+def test_page_in_place_of_json(client: Client) -> None:
+    """A fault can answer a page of HTML with status 200, as a proxy does. The request is not carried out."""
+    run_id = client.execute()
+    client.port.fail("/v1/actions/runs", html=True)
+    answer = client.call("PATCH", f"/actions/runs/{run_id}", {"status": "SUCCESS"})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html")
+    assert answer.text.startswith("<!doctype html>")
+    assert client.port.runs[run_id]["status"] == "IN_PROGRESS"
+    client.port.fail("/v1/actions/runs", html=True, status=503)
+    assert client.call("GET", f"/actions/runs/{run_id}").status_code == 503
+
+
 def test_path_of_a_fault_may_be_a_pattern(client: Client) -> None:
     """A fault's path is a regular expression for the beginning of the raw path."""
     client.ok("POST", ENTITIES, {"identifier": "a/b"})

@@ -1,14 +1,16 @@
 """The fake Port's server keeps requests and connections, and ends with all of its threads."""
 
+import re
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 import requests
 
 from port_runner_sandbox.fake_port import FakePort
-from tests.unit.sandbox.fake_port.client import ENTITIES, Client
+from tests.unit.sandbox.fake_port.client import ENTITIES, Client, action
 
 
 def test_body_above_one_mebibyte_is_413(client: Client) -> None:
@@ -25,6 +27,48 @@ def test_body_that_is_not_json_is_422(client: Client, text: bytes) -> None:
     url = f"{client.port.url}/v1/blueprints/vm/entities"
     assert client.session.post(url, data=text, timeout=5).status_code == 422
     assert client.port.requests[-1].body is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (rb"\ud800", "\ud800"),
+        (rb"\udc00\ud800", "\udc00\ud800"),
+        (rb"\ud83d\ude00", "😀"),
+        (b"\xed\xa0\x80", "\ufffd" * 3),
+    ],
+)
+def test_texts_that_are_not_unicode(client: Client, published: list[tuple[str, Any]], sent: bytes, kept: str) -> None:
+    """A lone surrogate is stored and answered as it came. Bytes that are not UTF-8 become U+FFFD, as in JavaScript."""
+    run_id = client.execute()
+
+    def post(path: str, template: bytes) -> Any:
+        answer = client.session.post(f"{client.port.url}/v1{path}", data=template.replace(b"TEXT", sent), timeout=5)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    assert post(f"/actions/runs/{run_id}/logs", b'{"message": "a TEXT"}')["runLog"]["message"] == f"a {kept}"
+    assert client.ok("GET", f"/actions/runs/{run_id}/logs")["runLogs"][0]["message"] == f"a {kept}"
+    client.ok("PATCH", "/blueprints/vm", {"changelogDestination": {"type": "KAFKA"}})
+    assert post(ENTITIES, b'{"identifier": "box", "title": "TEXT"}')["entity"]["title"] == kept
+    assert published[-1][1]["diff"]["after"]["title"] == kept
+    secret = {"type": "string", "encryption": "aes256-gcm"}
+    inputs = {"properties": {"plain": {"type": "string"}, "secret": secret}}
+    body = action("say", "CREATE", invocationMethod={"type": "KAFKA", "payload": {"said": "{{ .inputs.plain }}"}})
+    client.ok("POST", "/actions", {**body, "trigger": {**body["trigger"], "userInputs": inputs}})
+    run = post("/actions/say/runs", b'{"properties": {"plain": "TEXT", "secret": "TEXT"}}')["run"]
+    assert run["properties"]["plain"] == kept
+    assert published[-1][1] == {"said": re.sub("[\ud800-\udfff]", "\ufffd", kept)}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/blueprints"), ("POST", "/actions"), ("PATCH", "/actions/runs/r"), ("POST", ENTITIES)],
+)
+def test_refused_text_that_is_not_unicode(client: Client, method: str, path: str) -> None:
+    """A refusal may quote a lone surrogate, which is escaped."""
+    body = {"identifier": "\ud800", "title": "\ud800"}
+    assert client.refused(method, path, body) == (422, "invalid_request")
 
 
 def test_what_was_received_is_kept(client: Client) -> None:

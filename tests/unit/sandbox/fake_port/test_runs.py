@@ -136,10 +136,41 @@ def test_automations_cannot_be_executed(client: Client) -> None:
     assert answer == (422, "run_non_self_service_error")
 
 
-def test_approvals_are_refused_out_loud(client: Client) -> None:
-    """The execution of an action that requires approval gets 501."""
+@pytest.mark.parametrize("required", [True, {"type": "ANY"}])
+def test_run_that_waits_for_an_approval_is_published_once_approved(
+    client: Client, published: list[tuple[str, Any]], required: Any
+) -> None:
+    """A run that requires an approval waits: no message is published and no write accepted until it is approved."""
+    client.ok("POST", "/actions", action("careful", "CREATE", requiredApproval=required))
+    run = client.ok("POST", "/actions/careful/runs", {"properties": {}})["run"]
+    url = f"/actions/runs/{run['id']}"
+    assert (run["status"], run["requiredApproval"], published) == ("WAITING_FOR_APPROVAL", required, [])
+    assert client.refused("PATCH", url, {"statusLabel": "x"})[0] == 422
+    assert client.refused("POST", "/blueprints/vm/entities", {"identifier": "a"}, run_id=run["id"])[0] == 400
+    client.port.approve(run["id"])
+    assert [message for _, message in published] == [{"runId": run["id"]}]
+    assert client.ok("GET", url)["run"]["status"] == "IN_PROGRESS"
+    client.ok("PATCH", url, {"status": "SUCCESS"})
+
+
+def test_run_is_approved_and_declined_over_http(client: Client, published: list[tuple[str, Any]]) -> None:
+    """Approvals are given by requests too. A declined run has ended, and nothing is published for it."""
     client.ok("POST", "/actions", action("careful", "CREATE", requiredApproval=True))
-    assert client.refused("POST", "/actions/careful/runs", {"properties": {}}) == (501, "not_in_the_fake")
+    yes, no, third = (client.execute("careful", properties={}) for _ in range(3))
+    answer = client.call("PATCH", f"/actions/runs/{yes}/approval", {"status": "APPROVE"}, version="v2")
+    assert (answer.status_code, answer.json()["run"]["approval"]["state"]) == (201, "APPROVED")
+    client.ok("PATCH", f"/actions/runs/{no}/approval", {"status": "DECLINE", "description": "not today"})
+    assert [message for _, message in published] == [{"runId": yes}]
+    run = client.ok("GET", f"/actions/runs/{no}")["run"]
+    assert (run["status"], run["approval"]["description"]) == ("DECLINED", "not today")
+    assert client.refused("PATCH", f"/actions/runs/{no}", {"status": "SUCCESS"}) == (422, "run_exhausted")
+    again = client.refused("PATCH", f"/actions/runs/{no}/approval", {"status": "APPROVE"})
+    assert again == (422, "run_not_waiting_for_approval")
+    bad = client.refused("PATCH", f"/actions/runs/{third}/approval", {"status": "APPROVED"})
+    assert bad == (422, "invalid_request")
+    client.port.decline(third)
+    assert client.port.runs[third]["status"] == "DECLINED"
+    assert len(published) == 1
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", None])
@@ -258,3 +289,36 @@ def test_node_run_is_reported(client: Client) -> None:
     assert [log["message"] for log in node_run["logs"]] == ["on it", "slow"]
     assert client.refused("PATCH", url, {"output": {}}) == (422, "run_exhausted")
     assert client.refused("PATCH", "/workflows/nodes/runs/wfnr_none", {"output": {}}) == (404, "not_found")
+
+
+def test_young_run_is_not_found_at_first(client: Client) -> None:
+    """A run that is hidden for two requests gets 404 to any two requests, and is not listed until then."""
+    client.port.add_run("r_0000000000000000", hidden_for=2)
+    url = "/actions/runs/r_0000000000000000"
+    assert client.refused("GET", url) == (404, "not_found")
+    assert client.ok("GET", "/actions/runs")["runs"] == []
+    assert client.refused("POST", f"{url}/logs", {"message": "too early"}) == (404, "not_found")
+    assert client.ok("GET", url)["run"]["status"] == "IN_PROGRESS"
+    assert client.port.run_logs["r_0000000000000000"] == []
+    assert len(client.ok("GET", "/actions/runs")["runs"]) == 1
+
+
+def test_executed_runs_can_be_young_too(client: Client, published: list[tuple[str, Any]]) -> None:
+    """If new runs are hidden, the message of a run arrives before its run can be read."""
+    client.port.hide_new_runs(1)
+    run_id = client.execute()
+    assert published[-1][1]["context"]["runId"] == run_id
+    assert client.refused("GET", f"/actions/runs/{run_id}") == (404, "not_found")
+    client.ok("GET", f"/actions/runs/{run_id}")
+
+
+def test_log_is_read_in_either_order(client: Client) -> None:
+    """A test chooses whether pages of a log begin with the oldest entry or with the newest one."""
+    url = f"/actions/runs/{client.execute()}/logs"
+    for number in range(4):
+        client.ok("POST", url, {"message": str(number)})
+    client.port.log_order = "newest-first"
+    assert [log["message"] for log in client.ok("GET", url, limit="3")["runLogs"]] == ["3", "2", "1"]
+    assert [log["message"] for log in client.ok("GET", url, offset="3")["runLogs"]] == ["0"]
+    client.port.log_order = "oldest-first"
+    assert [log["message"] for log in client.ok("GET", url, limit="3")["runLogs"]] == ["0", "1", "2"]

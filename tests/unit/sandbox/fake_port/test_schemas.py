@@ -102,6 +102,52 @@ def test_booleans_of_the_query_are_lower_case(client: Client, name: str, value: 
     assert list(client.port.entities) == [("vm", "box")]
 
 
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/actions/runs", {"limit": "0"}),
+        ("/actions/runs", {"limit": "1001"}),
+        ("/actions/runs", {"limit": "many"}),
+        ("/actions/runs", {"limit": ""}),
+        ("/actions/runs", {"active": "yes"}),
+        ("/actions/runs", {"source": "CLI"}),
+        ("/actions/runs", {"source": ["API", "CLI"]}),
+        ("/actions/runs", {"version": "v3"}),
+        ("/actions/runs", {"action": ["a", "b"]}),
+        ("/actions/runs/{run}", {"version": ""}),
+        ("/actions/runs/{run}/logs", {"limit": "0"}),
+        ("/actions/runs/{run}/logs", {"limit": "51"}),
+        ("/actions/runs/{run}/logs", {"limit": "nan"}),
+        ("/actions/runs/{run}/logs", {"limit": ["1", "2"]}),
+        ("/actions/runs/{run}/logs", {"offset": "-1"}),
+        ("/blueprints/vm/entities/box", {"exclude_calculated_properties": "True"}),
+        ("/audit-log", {"limit": "0"}),
+    ],
+)
+def test_query_out_of_range_is_422(client: Client, path: str, query: dict[str, Any]) -> None:
+    """A value of the query that is out of range, of another type or given twice gets 422, not 404."""
+    path = path.format(run=client.execute())
+    assert client.refused("GET", path, **query) == (422, "invalid_request")
+
+
+def test_query_at_the_edges_is_taken(client: Client) -> None:
+    """The ends of a range, fractions and unknown names are taken. A list may repeat its name."""
+    run_id = client.execute()
+    for limit in ("1", "1000", "1.5", "1e2"):
+        assert len(client.ok("GET", "/actions/runs", limit=limit, color="red")["runs"]) == 1
+    client.ok("GET", f"/actions/runs/{run_id}/logs", limit="50", offset="1e300")
+    [run] = client.ok("GET", "/actions/runs", source=["UI", "API"], exclude=["properties", "createdBy"])["runs"]
+    assert not {"properties", "createdBy"} & run.keys()
+    assert client.ok("GET", "/actions/runs", source=["UI", "AUTOMATION"])["runs"] == []
+
+
+def test_person_of_an_execution_is_an_email_address(client: Client) -> None:
+    """`run_as` must be an email address."""
+    body = {"properties": INPUTS}
+    assert client.refused("POST", "/actions/create_vm/runs", body, run_as="me") == (422, "invalid_request")
+    client.ok("POST", "/actions/create_vm/runs", body, run_as="me@example.com")
+
+
 @pytest.mark.parametrize("identifier", ["a b", "", ".", "..", "a(b)", "a,b", "a#b", "a" * 1001, "a²", 7, None])
 def test_illegal_entity_identifier_is_422(client: Client, identifier: Any) -> None:
     """Letters, digits and @ _ . + : \\ / = - are the only characters of an identifier, up to 1000."""
