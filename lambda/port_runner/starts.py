@@ -73,11 +73,11 @@ class Starts:
         now = time.monotonic()
         ends_in_time = now + started.seconds_left < deadline.work
         until = deadline.work if ends_in_time else min(deadline.work, deadline.began + PATIENCE_SECONDS)
-        if now >= until:
-            raise PortRunnerError(f"another invocation may be at work on its run for {started.seconds_left:.0f} s")
         log.info("run.in_work_elsewhere", request=started.request, seconds=round(started.seconds_left, 1))
-        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(pauses, 10), LONGEST_PAUSE_SECONDS)
-        time.sleep(max(0.0, min(pause, started.seconds_left, until - now)))
+        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(pauses, 10), LONGEST_PAUSE_SECONDS, started.seconds_left)
+        time.sleep(max(0.0, min(pause, until - now)))
+        if now + pause >= until:
+            raise PortRunnerError(f"another invocation may be at work on its run for {started.seconds_left:.0f} s")
 
     def mark(self, started: Started, run: ActionRun[Any], *, until: float) -> None:
         """Note in Port that the handler is about to start. In this process, the start counts from ``began`` on."""
