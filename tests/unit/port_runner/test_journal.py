@@ -100,7 +100,7 @@ def test_a_handler_cannot_write_an_entry(entry: Entry) -> None:
     st.booleans(),
 )
 def test_the_newest_entry_is_found(written: tuple[list[int], list[Entry]], rest: int, newest_first: bool) -> None:
-    """The last entry counts, with any lines between the entries, and in both orders in which Port may return the log."""
+    """The last entry counts, with any lines between the entries, and in any order of the log."""
     messages: list[str] = []
     for gap, entry in zip(*written, strict=True):
         messages += ["a line"] * gap + [text_of(entry)]

@@ -184,7 +184,7 @@ def test_a_start_whose_answer_was_lost(function: Function) -> None:
 
 
 def test_an_idempotent_handler_starts_again_when_port_was_away(function: Function) -> None:
-    """An entity that Port did not take is no failure of an idempotent handler: its record is redelivered, and it runs."""
+    """If Port did not take an entity, an idempotent handler does not fail: it starts again."""
     starts: list[str] = []
 
     @function.router.action("resize", idempotent=True)
