@@ -189,9 +189,9 @@ def test_the_secret_is_masked_in_the_log() -> None:
     """Once read, the client secret cannot stand in a log line."""
     secret = settings_of(PORT_CLIENT_SECRET="masked-from-now-on").credentials().client_secret
 
-    line = JsonFormatter().format(logging.makeLogRecord({"msg": "event", "fields": {"oops": f"<{secret}>"}}))
+    line = JsonFormatter().format(logging.makeLogRecord({"msg": f"<{secret}>"}))
 
-    assert json.loads(line)["oops"] == "<[redacted]>"
+    assert json.loads(line)["message"] == "<[redacted]>"
 
 
 # The secret in Secrets Manager
