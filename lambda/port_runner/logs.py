@@ -38,7 +38,11 @@ NO_EXTRA = frozenset(
     (*vars(logging.makeLogRecord({})), "message", "asctime", "aws_request_id", "tenant_id", "_frame_type")
 )
 # Fields that say something else in a line than an `extra` of this name would.
-OWN_FIELDS = ("timestamp", "level", "event", "error", "stack")
+OWN_FIELDS = ("event", "error", "stack")
+# Names that Port, Kafka, AWS and the code have given. People search by them, and no handler or input supplies them.
+NAMES = frozenset(
+    ("request_id", "run_id", "action", "actions", "blueprint", "handler", "status", "topic", "partition", "offset")
+)
 
 _fields: ContextVar[dict[str, Any] | None] = ContextVar("port_runner_log_fields", default=None)
 _secrets: set[str] = set()
@@ -101,17 +105,23 @@ class JsonFormatter(logging.Formatter):
         if isinstance(record.msg, _Event):
             # The library's own words, by which people search: not masked, even if they contain a secret.
             line["event"] = record.msg
-            values = {name: _plain(value) for name, value in {**context, **getattr(record, "fields", {})}.items()}
+            line |= _own({**context, **getattr(record, "fields", {})}, secrets)
         else:
-            values = {"logger": record.name, "message": _message_of(record)}
-            values |= {name: _plain(value) for name, value in context.items()}
+            line |= {"logger": _masked(record.name, secrets), "message": _masked(_message_of(record), secrets)}
+            line |= _own(context, secrets)
             for name, value in _extra_of(record).items():
-                values[_masked(_free(name, values), secrets)] = _plain(value, str)
+                line[_masked(_free(name, line), secrets)] = _masked(_plain(value, str), secrets)
         if (error := _error_in(record)) is not None:
-            values["error"] = error_of(error)
+            line["error"] = _masked(error_of(error), secrets)
         if record.stack_info:
-            values["stack"] = record.stack_info
-        return json.dumps(line | {name: _masked(value, secrets) for name, value in values.items()})
+            line["stack"] = _masked(record.stack_info, secrets)
+        return json.dumps(line)
+
+
+def _own(values: Mapping[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
+    """Return fields that the library has set."""
+    plain = {name: _plain(value) for name, value in values.items()}
+    return {name: value if name in NAMES else _masked(value, secrets) for name, value in plain.items()}
 
 
 def _message_of(record: logging.LogRecord) -> str:
@@ -322,7 +332,7 @@ def configure(level: str, stream: TextIO | None = None) -> None:
 
 
 def _take_root(root: logging.Logger, level: int) -> None:
-    """Put the library's handler on *root* in place of AWS's, if there is no other. Set its level unless an author has."""
+    """Put the library's handler on *root* in place of AWS's, if there is no other, and set a level that is free."""
     before = [each for each in root.handlers if each.get_name() == NAME]
     of_aws = [each for each in root.handlers if _is_of_aws(each)]
     others = [each for each in root.handlers if each not in before + of_aws]

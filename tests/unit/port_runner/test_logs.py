@@ -220,6 +220,33 @@ def test_a_secret_that_is_a_common_word_hides_no_line(output: Output) -> None:
     assert "redacted" not in line["timestamp"]
 
 
+def test_a_short_secret_hides_no_name_of_port_or_kafka(output: Output, theirs: logging.Logger) -> None:
+    """Runs, actions and records are found in the log even if a secret is a part of their names."""
+    for secret in ("r_ab", "reso", "prod", "4711", "vm_b", "grow", "SUCC", "orders"):
+        logs.mask(secret)
+    about = {"run_id": "r_abcd", "action": "resource_new", "topic": "org_prod.runs", "request_id": "4711-4711"}
+    own = {"actions": ["resource_new"], "blueprint": "vm_basic", "handler": "grow_disk", "status": "SUCCESS"}
+
+    with logs.fields(**about, offset=4711, partition=0):
+        log.info("event", **own)
+        theirs.info("said")
+
+    ours, other = output.lines
+    assert ours.items() >= {**about, **own, "offset": 4711, "partition": 0}.items()
+    assert other.items() >= about.items()
+
+
+def test_a_name_from_a_handler_is_masked(output: Output, theirs: logging.Logger) -> None:
+    """The name of such a field excuses no value of a handler, and no text of ours that may quote an input."""
+    logs.mask("r_ab")
+
+    theirs.info("said", extra={"run_id": "r_abcd", "topic": "r_ab", "deep": {"run_id": "r_ab"}})
+    with logs.fields(entity="r_abcd"):
+        log.info("event", reason="r_abcd", deep={"run_id": "r_ab"})
+
+    assert "r_ab" not in output.getvalue()
+
+
 def test_secrets_in_objects_and_fields_are_masked(output: Output) -> None:
     """A secret is found in an object that jsonpickle encodes and in the fields of the thread too."""
 
