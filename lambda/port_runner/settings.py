@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -173,7 +174,21 @@ class _Variables:
             fits = False
         if not fits or any(mark in value for mark in "?#@ "):
             raise ConfigurationError(f"{name} must be an address such as {DEFAULT_PORT_API_URL}")
+        if parts.scheme == "http" and not _is_this_machine(parts.hostname or ""):
+            raise ConfigurationError(
+                f"{name} must begin with https://, because the client secret is sent there; http:// is only for this "
+                "machine, such as http://localhost:8080"
+            )
         return value
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _credentials_in(arn: str, encryption_secret: str | None) -> Credentials:

@@ -155,6 +155,52 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost",
+        "http://LocalHost:8080/v1",
+        "http://port.localhost:8080",
+        "http://a.b.localhost/port",
+        "http://127.0.0.1:8080",
+        "http://127.255.255.254",
+        "http://[::1]:8080",
+        "HTTP://[0:0::1]",
+        "http://[::ffff:127.0.0.1]",
+    ],
+)
+def test_http_is_for_this_machine(url: str) -> None:
+    """A fake Port or a tunnel on this machine needs no TLS."""
+    assert settings_of(PORT_API_URL=url).port_api_url == url.removesuffix("/v1")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.port.io",
+        "HTTP://api.port.io/v1",
+        "http://api.port.io:443",
+        "http://localhost.example.com",
+        "http://notlocalhost",
+        "http://127.0.0.1.example.com",
+        "http://10.0.0.1",
+        "http://0.0.0.0",
+        "http://128.0.0.1",
+        "http://[::2]",
+        "http://[fe80::1]",
+        "http://host.docker.internal:8080",
+    ],
+)
+def test_http_to_another_machine_is_refused(url: str) -> None:
+    """The client secret never travels in clear."""
+    said = refusal_of({**KEYS, "PORT_API_URL": url})
+
+    assert said == (
+        "PORT_API_URL must begin with https://, because the client secret is sent there; http:// is only for this "
+        "machine, such as http://localhost:8080"
+    )
+
+
+@pytest.mark.parametrize(
     ("environment", "missing"),
     [
         ({}, "PORT_CLIENT_ID and PORT_CLIENT_SECRET"),
