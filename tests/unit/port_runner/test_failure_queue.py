@@ -162,6 +162,22 @@ def test_a_queue_with_a_smaller_limit_gets_what_it_accepts(
     assert output.counted == 1
 
 
+def test_a_message_that_sqs_would_refuse_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that is left goes to a request that SQS can accept."""
+    sent: list[str] = []
+
+    class Sqs:
+        def send_message(self, *, QueueUrl: str, MessageBody: str) -> None:
+            sent.append(MessageBody)
+
+    monkeypatch.setattr(boto3, "client", lambda *_, **__: Sqs())
+
+    failures_of("https://sqs/1/q").keep(make_record({"x": "x" * LARGEST_MESSAGE}), "given up", outcome={"a": 1})
+
+    (body,) = map(json.loads, sent)
+    assert (body["record"], body["outcome"]) == (None, {"a": 1})
+
+
 def test_a_message_that_is_too_large_without_its_parts_raises(queue: Queue, output: Output) -> None:
     """A queue that does not even accept the place refuses the record, which is then redelivered."""
     queue.accept(1024)

@@ -394,9 +394,10 @@ def test_anothers_handler_stays_and_gets_the_masks(theirs: logging.Logger) -> No
     try:
         raise ValueError("s3cret-token")
     except ValueError:
-        theirs.exception("failed", stack_info=True, extra={"order": 1})
+        theirs.exception("failed", stack_info=True, extra={"order": 1})  # s3cret-token, in a line of the stack
 
     assert (root.handlers, root.level, output.getvalue()) == ([own], logging.WARNING, "")
+    assert len(own.filters) == 1
     first, *rest = stream.getvalue().splitlines()
     assert first == "token [redacted] | {'deep': ['[redacted]']}"
     assert "ValueError: [redacted]" in rest
@@ -523,6 +524,22 @@ def test_an_exception_of_a_handler_is_its_type_and_frames(output: Output, theirs
     assert first["error"]["cause"]["frames"][-1].endswith(" fail_with_secret")
     assert (first["message"], second["message"]) == ("failed", "KeyError")
     assert "s3cret" not in output.getvalue()
+
+
+def test_an_object_as_an_extra_is_its_text(output: Output, theirs: logging.Logger) -> None:
+    """The attributes of an object, such as the secrets of a client, are not logged, unlike those in our own fields."""
+
+    class Client:
+        def __init__(self) -> None:
+            self.token = "s3cret-token"
+
+        def __str__(self) -> str:
+            return "a client"
+
+    theirs.info("said", extra={"client": Client(), "all": [Client()], "secret": Secret("s3cret-token")})
+
+    line = output.line
+    assert (line["client"], line["all"], line["secret"]) == ("a client", ["a client"], "Secret([redacted])")
 
 
 def test_a_stack_is_shown(output: Output, theirs: logging.Logger) -> None:

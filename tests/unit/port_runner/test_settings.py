@@ -215,6 +215,7 @@ def test_what_is_no_queue_is_refused(value: str, takes: str) -> None:
         "arn:aws:secretsmanager:eu-west-1:123456789012:secret:",
         "arn:aws:secretsmanager:eu-west-1:123456789012:port-AbCdEf",
         "arn:aws:secretsmanager:eu-west-1:1234:secret:port-AbCdEf",
+        "arn:aws:secretsmanager:eu-west-1:١٢٣٤٥٦٧٨٩٠١٢:secret:port-AbCdEf",
     ],
 )
 def test_what_is_no_arn_of_a_secret_is_refused(variable: str, value: str) -> None:
