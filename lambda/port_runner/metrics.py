@@ -13,7 +13,8 @@ from . import logs
 
 NAMESPACE = "PortRunner"
 LONGEST_DIMENSION = 1024
-# CloudWatch takes no empty dimension, and in one neither a colon at the start nor white space or other signs alone.
+# CloudWatch takes no empty dimension, none that begins with a colon, and only printable ASCII. White space alone is
+# refused too, so it counts as not printable.
 REFUSED = re.compile(r"\A:|\A\Z|[^!-~]")
 
 

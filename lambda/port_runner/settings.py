@@ -15,7 +15,7 @@ from .errors import ConfigurationError
 DEFAULT_PORT_API_URL = "https://api.port.io"
 # A run takes up to two threads and two connections. Lambda allows a function 1,024 of each.
 MOST_CONCURRENCY = 100
-# Names of up to 63 signs; the name service has no longer ones. An IPv6 address is checked elsewhere.
+# A part of a host's name has at most 63 characters. An IPv6 address is checked by urlsplit.
 HOST = re.compile(r"(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?")
 SECRET_ARN = re.compile(r"arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:[\w/+=.@!-]+", re.ASCII)
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

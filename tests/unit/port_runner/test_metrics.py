@@ -80,14 +80,14 @@ def test_an_identifier_of_port_is_the_dimension(action: str) -> None:
     ],
 )
 def test_another_identifier_becomes_a_valid_dimension(action: str, dimension: str) -> None:
-    """A sign that CloudWatch refuses becomes an underscore: a refused dimension would lose the whole line."""
+    """A character that CloudWatch refuses becomes an underscore: a refused dimension would lose the whole line."""
     assert dimension_of(action) == dimension
 
 
 @given(st.text())
 @example(":" * 2000)
 def test_any_identifier_makes_a_valid_dimension(action: str) -> None:
-    """CloudWatch takes 1 to 1,024 signs of printable ASCII, not white space alone, and no colon at the start."""
+    """CloudWatch takes 1 to 1,024 characters of printable ASCII, not white space alone, and no colon at the start."""
     dimension = dimension_of(action)
 
     assert 1 <= len(dimension) <= 1024

@@ -228,7 +228,7 @@ def test_what_is_no_arn_of_a_secret_is_refused(variable: str, value: str) -> Non
 @pytest.mark.parametrize("name", ["port-AbCdEf", "a/b_c+d=e.f@g-AbCdEf", "rds!cluster-1-AbCdEf"])
 @pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
 def test_arns_of_secrets(partition: str, name: str) -> None:
-    """Every partition of AWS, and all signs in a secret's name."""
+    """Every partition of AWS is taken, and every character that a secret's name may have."""
     arn = f"arn:{partition}:secretsmanager:us-gov-west-1:123456789012:secret:{name}"
 
     assert settings_of(PORT_CREDENTIALS_SECRET_ARN=arn).port_credentials_secret_arn == arn
