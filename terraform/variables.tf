@@ -29,7 +29,7 @@ variable "port_api_url" {
   validation {
     condition = var.port_api_url == null ? true : anytrue([
       can(regex("^https://[^/ ]+", var.port_api_url)),
-      can(regex("^http://(localhost|127\\.0\\.0\\.1|\\[::1\\])(:[0-9]+)?(/|$)", var.port_api_url)),
+      can(regex("^http://(([0-9A-Za-z-]+\\.)*localhost|127(\\.[0-9]{1,3}){3}|\\[::1\\])(:[0-9]+)?(/|$)", var.port_api_url)),
     ])
     error_message = "port_api_url must start with https://, because the module's function sends Port's credentials there. Plain http:// is accepted for localhost only."
   }

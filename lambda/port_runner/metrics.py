@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedd
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,10 @@ from typing import Any
 from . import logs
 
 NAMESPACE = "PortRunner"
+LONGEST_DIMENSION = 1024
+# CloudWatch takes no empty dimension, none that begins with a colon, and only printable ASCII. White space alone is
+# refused too, so it counts as not printable.
+REFUSED = re.compile(r"\A:|\A\Z|[^!-~]")
 
 
 class Metrics:
@@ -52,8 +57,12 @@ class Metrics:
                     }
                 ],
             },
-            "FunctionName": self._function_name,
-            **dimensions,
+            **{name: _dimension(value) for name, value in {"FunctionName": self._function_name, **dimensions}.items()},
             **{name: value for name, (value, _) in values.items()},
         }
         logs.write(json.dumps(line))
+
+
+def _dimension(value: str) -> str:
+    """Return *value* as CloudWatch takes it: what is not printable ASCII becomes ``_``, and a long value is cut."""
+    return REFUSED.sub("_", value)[:LONGEST_DIMENSION]

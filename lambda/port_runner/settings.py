@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from . import logs
 from .errors import ConfigurationError
@@ -13,6 +15,9 @@ from .errors import ConfigurationError
 DEFAULT_PORT_API_URL = "https://api.port.io"
 # A run takes up to two threads and two connections. Lambda allows a function 1,024 of each.
 MOST_CONCURRENCY = 100
+# A part of a host's name has at most 63 characters. An IPv6 address is checked by urlsplit.
+HOST = re.compile(r"(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?")
+SECRET_ARN = re.compile(r"arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:[\w/+=.@!-]+", re.ASCII)
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # Lambda's own names for two of the levels, which people set out of habit.
 LEVEL_SYNONYMS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}
@@ -63,13 +68,13 @@ class Settings:
         read = _Variables(environment)
         settings = cls(
             port_api_url=read.url("PORT_API_URL", DEFAULT_PORT_API_URL),
-            port_credentials_secret_arn=read.text("PORT_CREDENTIALS_SECRET_ARN"),
+            port_credentials_secret_arn=read.secret_arn("PORT_CREDENTIALS_SECRET_ARN"),
             port_client_id=read.text("PORT_CLIENT_ID"),
             port_client_secret=read.text("PORT_CLIENT_SECRET"),
             port_encryption_secret=read.text("PORT_ENCRYPTION_SECRET"),
-            client_side_private_key_secret_arn=read.text("CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN"),
+            client_side_private_key_secret_arn=read.secret_arn("CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN"),
             log_level=read.level("LOG_LEVEL"),
-            failure_queue_url=read.text("FAILURE_QUEUE_URL"),
+            failure_queue_url=read.queue_url("FAILURE_QUEUE_URL"),
             report_batch_item_failures=read.choice("REPORT_BATCH_ITEM_FAILURES", "false", "true") == "true",
             deadline_margin_seconds=read.number("DEADLINE_MARGIN_SECONDS", 2),
             maximum_record_age_seconds=read.number("MAXIMUM_RECORD_AGE_SECONDS", 6 * 3600),
@@ -166,14 +171,55 @@ class _Variables:
 
     def url(self, name: str, default: str) -> str:
         value = (self.text(name) or default).rstrip("/").removesuffix("/v1").rstrip("/")
-        try:
-            parts = urlsplit(value)
-            fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # unclosed brackets, or a port that is not a number
-            fits = False
-        if not fits or any(mark in value for mark in "?#@ "):
+        parts = _address_in(value)
+        if parts is None:
             raise ConfigurationError(f"{name} must be an address such as {DEFAULT_PORT_API_URL}")
+        if parts.scheme == "http" and not _is_this_machine(parts.hostname or ""):
+            raise ConfigurationError(
+                f"{name} must begin with https://, because the client secret is sent there; http:// is only for this "
+                "machine, such as http://localhost:8080"
+            )
         return value
+
+    def queue_url(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        parts = _address_in(value)
+        if parts is None or not parts.path:
+            raise ConfigurationError(
+                f"{name} must be the address of a queue in SQS, such as https://sqs.eu-west-1.amazonaws.com/123456789012/x"
+            )
+        if value.endswith(".fifo"):
+            raise ConfigurationError(f"{name} must be the address of a standard queue, not of a FIFO queue")
+        return value
+
+    def secret_arn(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is not None and not SECRET_ARN.fullmatch(value):  # perhaps the secret itself, so it is not repeated
+            raise ConfigurationError(f"{name} must be the ARN of a secret in Secrets Manager")
+        return value
+
+
+def _address_in(value: str) -> SplitResult | None:
+    """Return the parts of a web address, or ``None`` if no request could be sent to it."""
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+        fits = parts.scheme in ("http", "https") and (":" in host or bool(HOST.fullmatch(host))) and parts.port != 0
+    except ValueError:  # unclosed brackets, or a port that is not a number
+        return None
+    clean = value.isprintable() and "//" not in parts.path and not any(mark in value for mark in "?#@ \\<>{}")
+    return parts if fits and clean else None
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _credentials_in(arn: str, encryption_secret: str | None) -> Credentials:

@@ -118,6 +118,46 @@ run "texts_of_the_wrong_form" {
   expect_failures = [var.port_org_id, var.port_api_url, var.kafka_topic, var.kafka_ca_certificate, var.name, var.handler, var.role_path, var.policy_json, var.filter_actions, var.alarm_topic_arns]
 }
 
+run "http_to_another_machine" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    port_api_url = "http://127.0.0.1.example.com"
+  }
+
+  expect_failures = [var.port_api_url]
+}
+
+run "http_to_a_name_like_localhost" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    port_api_url = "http://notlocalhost:8080"
+  }
+
+  expect_failures = [var.port_api_url]
+}
+
+run "http_to_this_machine" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    port_api_url = "http://127.255.255.254:8080/v1"
+  }
+}
+
 run "texts_that_are_too_long" {
   command = plan
 
@@ -655,7 +695,7 @@ run "values_at_the_lower_edges" {
     provisioned_pollers                = { minimum = 1, maximum = 1 }
     kafka_bootstrap_servers            = ["localhost:1"]
     kafka_consumer_group_id            = "kafka-user"
-    port_api_url                       = "http://127.0.0.1:8080"
+    port_api_url                       = "http://port.localhost:8080"
     name                               = "r"
     max_concurrency                    = 1
     give_up_age_in_seconds             = 0

@@ -24,6 +24,10 @@ class Queue:
         self._sqs = boto3.client("sqs")
         self.url = self._sqs.create_queue(QueueName="failures")["QueueUrl"]
 
+    def accept(self, size: int) -> None:
+        """Make the queue refuse messages of more than *size* bytes."""
+        self._sqs.set_queue_attributes(QueueUrl=self.url, Attributes={"MaximumMessageSize": str(size)})
+
     @property
     def bodies(self) -> list[Any]:
         answer = self._sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
@@ -50,6 +54,12 @@ class Output(io.StringIO):
     @property
     def events(self) -> list[tuple[str, str, str]]:
         return [(line["level"], line["event"], line["reason"]) for line in self._lines if "event" in line]
+
+    @property
+    def left_out(self) -> Any:
+        """The parts with their sizes, as the only line about a kept record says."""
+        (line,) = [line for line in self._lines if line.get("event") == "record.kept"]
+        return line.get("left_out")
 
     @property
     def counted(self) -> int:
@@ -108,21 +118,74 @@ def test_an_outcome_that_was_not_reported_is_kept_with_its_record(queue: Queue) 
 
 
 @pytest.mark.parametrize("text", ["x", "ž", "\U0001f512"])
-def test_a_record_too_large_for_sqs_is_kept_by_its_place(queue: Queue, text: str) -> None:
-    """A content that SQS would refuse is left out: topic, partition and offset still lead to it."""
-    failures_of(queue.url).keep(make_record({"text": text * LARGEST_MESSAGE}), "not ours to read", outcome={"a": 1})
+def test_a_record_too_large_for_sqs_is_kept_by_its_place(queue: Queue, output: Output, text: str) -> None:
+    """A content that SQS would refuse is left out, which the log says: topic, partition and offset still lead to it."""
+    record = make_record({"text": text * LARGEST_MESSAGE})
+
+    failures_of(queue.url).keep(record, "not ours to read", outcome={"a": 1})
 
     (body,) = queue.bodies
     assert (body["topic"], body["partition"], body["offset"]) == ("org_test.runs", 3, 17)
     assert (body["record"], body["outcome"]) == (None, {"a": 1})
+    assert output.left_out == {"record": len(json.dumps(record.content))}
 
 
-def test_an_outcome_too_large_for_sqs_is_left_out_last(queue: Queue) -> None:
-    """A summary that is too large for SQS does not prevent keeping its record."""
-    failures_of(queue.url).keep(make_record({}), "given up", outcome={"summary": "x" * LARGEST_MESSAGE})
+@pytest.mark.parametrize("text", ["x", "ž", "\U0001f512"])
+def test_an_outcome_too_large_for_sqs_is_left_out_last(queue: Queue, output: Output, text: str) -> None:
+    """A summary that is too large for SQS does not prevent keeping its record's place."""
+    record, outcome = make_record({}), {"summary": text * LARGEST_MESSAGE}
+
+    failures_of(queue.url).keep(record, "given up", outcome=outcome)
 
     (body,) = queue.bodies
     assert (body["record"], body["outcome"], body["offset"]) == (None, None, 17)
+    sizes = {"record": len(json.dumps(record.content)), "outcome": len(json.dumps(outcome))}
+    assert output.left_out == sizes
+    assert sizes["outcome"] > LARGEST_MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("accepted", "left_out"),
+    [(256 * 1024, []), (16 * 1024, ["record"]), (1024, ["record", "outcome"])],
+)
+def test_a_queue_with_a_smaller_limit_gets_what_it_accepts(
+    queue: Queue, output: Output, accepted: int, left_out: list[str]
+) -> None:
+    """A queue of before 2025, or an emulator, refuses a size that SQS accepts: it gets the message with fewer parts."""
+    queue.accept(accepted)
+
+    failures_of(queue.url).keep(make_record({"x": "x" * 50_000}), "given up", outcome={"summary": "x" * 8000})
+
+    (body,) = queue.bodies
+    assert body["offset"] == 17
+    assert [name for name in ("record", "outcome") if body[name] is None] == left_out == list(output.left_out)
+    assert output.counted == 1
+
+
+def test_a_message_that_sqs_would_refuse_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that is left goes to a request that SQS can accept."""
+    sent: list[str] = []
+
+    class Sqs:
+        def send_message(self, *, QueueUrl: str, MessageBody: str) -> None:
+            sent.append(MessageBody)
+
+    monkeypatch.setattr(boto3, "client", lambda *_, **__: Sqs())
+
+    failures_of("https://sqs/1/q").keep(make_record({"x": "x" * LARGEST_MESSAGE}), "given up", outcome={"a": 1})
+
+    (body,) = map(json.loads, sent)
+    assert (body["record"], body["outcome"]) == (None, {"a": 1})
+
+
+def test_a_message_that_is_too_large_without_its_parts_raises(queue: Queue, output: Output) -> None:
+    """A queue that does not even accept the place refuses the record, which is then redelivered."""
+    queue.accept(1024)
+
+    with pytest.raises(ClientError, match="must be shorter"):
+        failures_of(queue.url).keep(make_record({}), "r" * 2000)
+
+    assert (queue.bodies, output.events, output.counted) == ([], [], 0)
 
 
 def test_the_largest_record_that_fits_is_kept_whole(queue: Queue) -> None:
@@ -135,6 +198,33 @@ def test_the_largest_record_that_fits_is_kept_whole(queue: Queue) -> None:
     failures_of(queue.url).keep(record, "r" * (rest + 1))
 
     assert [body["record"] is None for body in queue.bodies] == [False, True]
+
+
+def test_a_redelivered_record_is_kept_once(queue: Queue, output: Output) -> None:
+    """A record that is redelivered because of another one in its batch is in the queue once."""
+    failures = failures_of(queue.url)
+    for _ in range(2):
+        failures.keep(make_record(b"{"), "its value is not JSON")
+
+    assert len(queue.bodies) == 1
+    assert [event for _, event, _ in output.events] == ["record.kept", "record.kept_before"]
+
+
+@pytest.mark.parametrize("with_queue", [True, False])
+@pytest.mark.parametrize("other", [{"timestamp": 1545084650988}, {"key": "YQ=="}, {"value": "e30="}])
+def test_another_record_at_the_same_place_is_kept_too(
+    queue: Queue, output: Output, with_queue: bool, other: dict[str, Any]
+) -> None:
+    """Offsets begin again in a topic that was deleted and created: its records are not those that were kept before."""
+    failures = failures_of(queue.url if with_queue else None)
+    first = make_record(b"{")
+    (second,) = records_from_event({"records": {first.group: [{**first.content, **other}]}})
+
+    failures.keep(first, "its value is not JSON")
+    failures.keep(second, "its value is not JSON")
+
+    assert output.counted == 2
+    assert len(queue.bodies) == (2 if with_queue else 0)
 
 
 def test_without_a_queue_the_log_says_what_is_lost(output: Output) -> None:

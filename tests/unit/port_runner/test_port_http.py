@@ -211,9 +211,9 @@ def test_tokens_are_masked_in_the_log(port: FakePort, client: PortClient) -> Non
     client.get_run("r_1", until=soon())
     token = port.requests[-1].headers["Authorization"].removeprefix("Bearer ")
 
-    line = logs.JsonFormatter().format(logging.makeLogRecord({"msg": "event", "fields": {"oops": token}}))
+    line = logs.JsonFormatter().format(logging.makeLogRecord({"msg": token}))
 
-    assert json.loads(line)["oops"] == "[redacted]"
+    assert json.loads(line)["message"] == "[redacted]"
 
 
 # Retries

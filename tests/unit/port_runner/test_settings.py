@@ -122,6 +122,8 @@ def test_bad_values_are_named_with_what_is_taken(variable: str, values: list[str
         (" https://api.us.port.io ", "https://api.us.port.io"),
         ("https://api.getport.io", "https://api.getport.io"),
         ("https://proxy.example.com/port/v1", "https://proxy.example.com/port"),
+        ("https://api_1.example.com.:8443", "https://api_1.example.com.:8443"),
+        ("https://příklad.example", "https://příklad.example"),
         ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
         ("http://[::1]:8080", "http://[::1]:8080"),
     ],
@@ -145,6 +147,23 @@ def test_forms_of_the_address(url: str, expected: str) -> None:
         "https://[api.port.io",
         "https://api port.io",
         "https://user:s3cret@api.port.io",
+        "https://https://api.port.io",
+        "https://api..port.io",
+        "https://.port.io",
+        f"https://{'a' * 64}.port.io",
+        "https://api.port.io:0",
+        "https://api.port.io:65536",
+        "https://api,port,io",
+        "https://${region}.port.io",
+        "https://<region>.port.io",
+        "https://api.port.io/{region}",
+        "https://api.port.io\\v1",
+        "https://api.port\n.io",
+        "https://api.port.io/\tv1",
+        "https://api.port.io/\udcff",
+        '"https://api.port.io"',
+        "https://[::1",
+        "https://[127.0.0.1]",
     ],
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
@@ -152,6 +171,113 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     said = refusal_of({**KEYS, "PORT_API_URL": url})
 
     assert said == "PORT_API_URL must be an address such as https://api.port.io"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://sqs.eu-west-1.amazonaws.com/123456789012/failures",
+        "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/failures",
+        "https://vpce-0a1b.sqs.eu-west-1.vpce.amazonaws.com/123456789012/failures",
+        "http://sqs.eu-west-1.localhost.localstack.cloud:4566/000000000000/failures",
+        "http://localhost:4566/000000000000/failures",
+    ],
+)
+def test_addresses_of_queues(url: str) -> None:
+    """The address of a queue is taken as AWS or an emulator gives it."""
+    assert settings_of(FAILURE_QUEUE_URL=url).failure_queue_url == url
+
+
+@pytest.mark.parametrize(
+    ("value", "takes"),
+    [
+        ("failures", "of a queue in SQS"),
+        ("arn:aws:sqs:eu-west-1:123456789012:failures", "of a queue in SQS"),
+        ("sqs.eu-west-1.amazonaws.com/123456789012/failures", "of a queue in SQS"),
+        ("https://sqs.eu-west-1.amazonaws.com", "of a queue in SQS"),
+        ("https://sqs.${region}.amazonaws.com/123456789012/failures", "of a queue in SQS"),
+        ("https://sqs.eu-west-1.amazonaws.com/123456789012/failures.fifo", "of a standard queue, not of a FIFO queue"),
+    ],
+)
+def test_what_is_no_queue_is_refused(value: str, takes: str) -> None:
+    """A queue that no message could be sent to is refused at the start, not when the first record must be kept."""
+    assert f"FAILURE_QUEUE_URL must be the address {takes}" in refusal_of({**KEYS, "FAILURE_QUEUE_URL": value})
+
+
+@pytest.mark.parametrize("variable", ["PORT_CREDENTIALS_SECRET_ARN", "CLIENT_SIDE_PRIVATE_KEY_SECRET_ARN"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"client_id": "id", "client_secret": "s3cret"}',
+        "s3cret",
+        "-----BEGIN PRIVATE KEY-----\ns3cret",
+        "arn:aws:ssm:eu-west-1:123456789012:parameter/port",
+        "arn:aws:secretsmanager:eu-west-1:123456789012:secret:",
+        "arn:aws:secretsmanager:eu-west-1:123456789012:port-AbCdEf",
+        "arn:aws:secretsmanager:eu-west-1:1234:secret:port-AbCdEf",
+        "arn:aws:secretsmanager:eu-west-1:١٢٣٤٥٦٧٨٩٠١٢:secret:port-AbCdEf",
+    ],
+)
+def test_what_is_no_arn_of_a_secret_is_refused(variable: str, value: str) -> None:
+    """Something else than an ARN is refused and not repeated: it may be the secret itself."""
+    said = refusal_of({**KEYS, variable: value})
+
+    assert said == f"{variable} must be the ARN of a secret in Secrets Manager"
+
+
+@pytest.mark.parametrize("name", ["port-AbCdEf", "a/b_c+d=e.f@g-AbCdEf", "rds!cluster-1-AbCdEf"])
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+def test_arns_of_secrets(partition: str, name: str) -> None:
+    """Every partition of AWS is taken, and every character that a secret's name may have."""
+    arn = f"arn:{partition}:secretsmanager:us-gov-west-1:123456789012:secret:{name}"
+
+    assert settings_of(PORT_CREDENTIALS_SECRET_ARN=arn).port_credentials_secret_arn == arn
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost",
+        "http://LocalHost:8080/v1",
+        "http://port.localhost:8080",
+        "http://a.b.localhost/port",
+        "http://127.0.0.1:8080",
+        "http://127.255.255.254",
+        "http://[::1]:8080",
+        "HTTP://[0:0::1]",
+        "http://[::ffff:127.0.0.1]",
+    ],
+)
+def test_http_is_for_this_machine(url: str) -> None:
+    """A fake Port or a tunnel on this machine needs no TLS."""
+    assert settings_of(PORT_API_URL=url).port_api_url == url.removesuffix("/v1")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.port.io",
+        "HTTP://api.port.io/v1",
+        "http://api.port.io:443",
+        "http://localhost.example.com",
+        "http://notlocalhost",
+        "http://127.0.0.1.example.com",
+        "http://10.0.0.1",
+        "http://0.0.0.0",
+        "http://128.0.0.1",
+        "http://[::2]",
+        "http://[fe80::1]",
+        "http://host.docker.internal:8080",
+    ],
+)
+def test_http_to_another_machine_is_refused(url: str) -> None:
+    """The client secret never travels in clear."""
+    said = refusal_of({**KEYS, "PORT_API_URL": url})
+
+    assert said == (
+        "PORT_API_URL must begin with https://, because the client secret is sent there; http:// is only for this "
+        "machine, such as http://localhost:8080"
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,9 +315,9 @@ def test_the_secret_is_masked_in_the_log() -> None:
     """Once read, the client secret cannot stand in a log line."""
     secret = settings_of(PORT_CLIENT_SECRET="masked-from-now-on").credentials().client_secret
 
-    line = JsonFormatter().format(logging.makeLogRecord({"msg": "event", "fields": {"oops": f"<{secret}>"}}))
+    line = JsonFormatter().format(logging.makeLogRecord({"msg": f"<{secret}>"}))
 
-    assert json.loads(line)["oops"] == "<[redacted]>"
+    assert json.loads(line)["message"] == "<[redacted]>"
 
 
 # The secret in Secrets Manager
