@@ -5,10 +5,12 @@ ask with the same credentials, so ``expiresIn`` can be short. Every answer carri
 """
 
 import json
+import math
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,11 @@ READ_SECONDS = 10.0
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525), 530})
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 8.0
+TOO_MANY_REQUESTS = 429
+# No invocation lives longer, so an absurd value of Port's locks nobody out for good.
+LONGEST_LIMIT_SECONDS = 15 * 60.0
+# Threads that wait for the end of the same limit send their requests within this time after it.
+LIMIT_SPREAD_SECONDS = 0.5
 # A token is renewed while it is still valid, so that it cannot expire on its way to Port.
 TOKEN_MARGIN_SECONDS = 60.0
 # Port gives `x-ratelimit-reset` as seconds to wait or as seconds of the epoch. A wait is never this long.
@@ -41,6 +48,8 @@ class PortHttp:
 
     *connections* are kept alive. An answer may take *read_seconds*. Without *retries* each request is sent once, and
     again only if Port did not accept the token.
+
+    A rate limit is shared: after a 429 that says how long to wait, no thread sends anything before that moment.
     """
 
     def __init__(
@@ -61,6 +70,8 @@ class PortHttp:
         self._token = ""
         self._token_until = 0.0
         self._token_lock = threading.Lock()
+        self._limited_until = 0.0
+        self._limit_lock = threading.Lock()
 
     @cached_property
     def session(self) -> "requests.Session":
@@ -83,7 +94,7 @@ class PortHttp:
 
     def log_in(self, *, until: float) -> None:
         """Get a token now, unless there is a valid one. Raises ``PortApiError``."""
-        self._valid_token("accept the credentials", until)
+        self._valid_token(_Retries("accept the credentials", until, allowed=self._retries))
 
     def request(
         self,
@@ -99,13 +110,15 @@ class PortHttp:
 
         *operation* names the request in an error (``save the entity``). *path* follows ``/v1``. *until* is a moment of
         ``time.monotonic()``: the request and its retries end by then. Raises ``PortUnavailableError`` if Port does not
-        answer by then, ``PortAuthenticationError`` if the credentials are wrong or do not allow the request,
-        ``PortNotFoundError`` for what does not exist, and ``PortApiError`` for other refusals.
+        answer by then, or does not want a request before then (status 429, with ``retry_after``),
+        ``PortAuthenticationError`` if the credentials are wrong or do not allow the request, ``PortNotFoundError`` for
+        what does not exist, and ``PortApiError`` for other refusals.
         """
         refreshed = False
         retries = _Retries(operation, until, allowed=self._retries)
         while True:
-            token = self._valid_token(operation, until)
+            token = self._valid_token(retries)
+            self._keep_to_limit(retries)
             response = self._send(method, path, retries, token=token, query=query, body=body)
             if response is None:
                 continue
@@ -127,7 +140,10 @@ class PortHttp:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> "requests.Response | None":
-        """Send the request once. Return ``None`` if it is to be sent again, after the wait for that."""
+        """Send the request once. Return ``None`` if it is to be sent again, after the wait for that.
+
+        Only the wait for a rate limit is left to the caller.
+        """
         import requests
 
         left = retries.left()
@@ -145,40 +161,69 @@ class PortHttp:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            retries.wait(None, error=error)
+            retries.wait(retries.failure(reason=type(error).__name__, detail=_root_cause(error)))
             return None
-        if response.status_code in RETRIED:
-            retries.wait(response)
-            return None
-        return response
+        if response.status_code not in RETRIED:
+            return response
+        failure = _refusal(retries.operation, response)
+        if response.status_code == TOO_MANY_REQUESTS:
+            left = self._limited_until - time.monotonic()
+            failure.retry_after = max(failure.retry_after or 0.0, left, 0.0) or None
+            if failure.retry_after:
+                self._limit(retries, failure)
+                return None
+        retries.wait(failure)
+        return None
 
-    def _valid_token(self, operation: str, until: float) -> str:
-        if time.monotonic() < self._token_until:
-            return self._token
-        with self._token_lock:  # one thread asks, the others use its token
-            if time.monotonic() >= self._token_until:
-                self._renew_token(operation, until)
-            return self._token
+    def _limit(self, retries: "_Retries", failure: PortApiError) -> None:
+        """Keep all threads from sending anything for as long as Port asked. Raises *failure* if that is too long."""
+        delay = retries.next_delay(failure)
+        with self._limit_lock:
+            limit = time.monotonic() + min(delay, LONGEST_LIMIT_SECONDS)
+            self._limited_until = max(self._limited_until, limit)
+        retries.check(delay, failure)
 
-    def _renew_token(self, operation: str, until: float) -> None:
+    def _keep_to_limit(self, retries: "_Retries") -> None:
+        """Wait for the end of a rate limit. Raises ``PortUnavailableError`` if that would be too late."""
+        waited_for = 0.0
+        while (limit := self._limited_until) > waited_for:  # it may have grown in the meantime
+            retries.wait_for_limit(limit)
+            waited_for = limit
+
+    def _valid_token(self, retries: "_Retries") -> str:
+        while time.monotonic() >= self._token_until:
+            self._keep_to_limit(retries)
+            while not self._token_lock.acquire(timeout=retries.left()):
+                pass
+            try:  # one thread asks, the others use its token
+                if time.monotonic() >= self._token_until and (token := self._new_token(retries)) is not None:
+                    return token
+            finally:
+                self._token_lock.release()
+        return self._token
+
+    def _new_token(self, retries: "_Retries") -> str | None:
+        """Ask Port for a token. Return ``None`` if that must wait for a rate limit: without the lock, then."""
         credentials = self.credentials(reread=True)
         body = {"clientId": credentials.client_id, "clientSecret": credentials.client_secret}
-        retries = _Retries(operation, until, allowed=self._retries)
         response = None
         while response is None:
+            if time.monotonic() < self._limited_until:
+                return None
             response = self._send("POST", "/auth/access_token", retries, token=None, body=body)
         if not _succeeded(response):
-            raise _refusal(operation, response)
+            raise _refusal(retries.operation, response)
         content = _json_object(response) or {}
         access_token = content.get("accessToken")
         if not isinstance(access_token, str) or not access_token:
-            raise PortUnavailableError(operation, status=response.status_code, reason="the answer held no token")
+            raise retries.failure(status=response.status_code, reason="the answer held no token")
         logs.mask(access_token)
         life = content.get("expiresIn")
         seconds = float(life) if isinstance(life, int | float) else 0.0
         # A token with less than the margin to live is used for this call, then renewed.
         self._token = f"{content.get('tokenType') or 'Bearer'} {access_token}"
         self._token_until = time.monotonic() + max(seconds - TOKEN_MARGIN_SECONDS, min(seconds, 1.0))
+        return self._token
 
     def _forget(self, token: str) -> None:
         with self._token_lock:
@@ -190,7 +235,7 @@ class _Retries:
     """Decides when one request is sent again."""
 
     def __init__(self, operation: str, until: float, *, allowed: bool) -> None:
-        self._operation = operation
+        self.operation = operation
         self._until = until
         self._allowed = allowed
         self._tries = 0
@@ -199,54 +244,73 @@ class _Retries:
         """Return the seconds until the end. Raises ``PortUnavailableError`` if no time is left."""
         left = self._until - time.monotonic()
         if left <= 0:
-            raise PortUnavailableError(self._operation, reason="no time was left")
+            raise self.failure(reason="no time was left")
         return left
 
-    def wait(self, response: "requests.Response | None", *, error: Exception | None = None) -> None:
-        """Wait until the next try. Raises ``PortUnavailableError`` if that would be too late."""
-        delay = min(FIRST_DELAY_SECONDS * 2**self._tries, LONGEST_DELAY_SECONDS) * random.uniform(0.5, 1.0)
+    def failure(self, **facts: Any) -> PortUnavailableError:
+        """Return the error for a request that got no answer of Port."""
+        return PortUnavailableError(self.operation, **facts)
+
+    def next_delay(self, failure: PortApiError) -> float:
+        """Count a try that ended with *failure*. Return the seconds until the next one."""
+        longest: float = min(FIRST_DELAY_SECONDS * 2**self._tries, LONGEST_DELAY_SECONDS)
         self._tries += 1
-        asked = _asked_delay(response)
-        if asked is not None:
-            delay = max(delay, asked + random.uniform(0, FIRST_DELAY_SECONDS))
-        reason = None if error is None else type(error).__name__
+        return max(longest * random.uniform(0.5, 1.0), failure.retry_after or 0.0)
+
+    def check(self, delay: float, failure: PortApiError) -> None:
+        """Raise *failure* if a try after *delay* would be too late."""
         if not self._allowed or time.monotonic() + delay >= self._until:
-            if response is None:
-                raise PortUnavailableError(self._operation, reason=reason, detail=_root_cause(error))
-            raise _refusal(self._operation, response)
+            raise failure
         log.debug(
             "port.retry",
-            operation=self._operation,
-            status=None if response is None else response.status_code,
-            reason=reason,
+            operation=self.operation,
+            status=failure.status,
+            reason=failure.reason,
             delay_seconds=round(delay, 3),
         )
+
+    def wait(self, failure: PortApiError) -> None:
+        """Wait until the next try. Raises *failure* if that would be too late."""
+        delay = self.next_delay(failure)
+        if failure.retry_after:
+            delay += random.uniform(0, FIRST_DELAY_SECONDS)
+        self.check(delay, failure)
         time.sleep(delay)
 
+    def wait_for_limit(self, limit: float) -> None:
+        """Wait until *limit*, and a little longer. Raises ``PortUnavailableError`` if that would be too late."""
+        now = time.monotonic()
+        if now < limit and (limit >= self._until or not self._allowed):
+            raise self.failure(status=TOO_MANY_REQUESTS, reason="the rate limit is not over", retry_after=limit - now)
+        pause = limit - now + random.uniform(0, min(LIMIT_SPREAD_SECONDS, max(0.0, self._until - limit) / 2))
+        if pause > 0:
+            log.debug("port.limited", operation=self.operation, delay_seconds=round(pause, 3))
+            time.sleep(pause)
 
-def _asked_delay(response: "requests.Response | None") -> float | None:
+
+def _asked_delay(response: "requests.Response") -> float | None:
     """Return the seconds that Port asks to wait, in ``Retry-After`` or in one of ``x-ratelimit-reset``'s two forms."""
-    if response is None:
-        return None
-    for name in ("Retry-After", "x-ratelimit-reset"):
-        if name != "Retry-After" and response.status_code != 429:
-            continue
-        value = _seconds_or_moment(response.headers.get(name, ""))
-        if value is not None:
-            return max(0.0, value - time.time() if value > SMALLEST_EPOCH else value)
+    names = ("Retry-After", "x-ratelimit-reset") if response.status_code == TOO_MANY_REQUESTS else ("Retry-After",)
+    for name in names:
+        seconds = _seconds_in(response.headers.get(name, ""))
+        if seconds is not None:
+            return max(0.0, seconds)
     return None
 
 
-def _seconds_or_moment(text: str) -> float | None:
-    """Return the number in a header: seconds, or seconds of the epoch, also if it is an HTTP date."""
+def _seconds_in(text: str) -> float | None:
+    """Return the seconds that a header names: as a number, or until a moment, as an HTTP date or in the epoch."""
     try:
         value = float(text)
     except ValueError:
         try:
-            return parsedate_to_datetime(text).timestamp()
+            moment = parsedate_to_datetime(text)
         except (ValueError, TypeError, OverflowError):  # absent, or something else
             return None
-    return value if value == value else None
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time()
+    if not math.isfinite(value):
+        return None
+    return value - time.time() if value > SMALLEST_EPOCH else value
 
 
 def _succeeded(response: "requests.Response") -> bool:

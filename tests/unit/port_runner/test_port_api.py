@@ -1,5 +1,6 @@
 """The calls of Port's API, against a fake Port: runs, entities, identifiers."""
 
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -123,8 +124,8 @@ def test_a_refused_request_stops_none_of_the_next(
     port: FakePort, client: PortClient, status: int, code: str | None
 ) -> None:
     """If Port refuses a request of many entities as a whole, each of them is refused, and the others are saved."""
-    entities = [{"identifier": f"vm-{number}"} for number in range(45)]
-    entities[44] = {"identifier": "vm-44", "properties": {"cpu_cores": "many"}}
+    entities: list[dict[str, Any]] = [{"identifier": f"vm-{number}"} for number in range(45)]
+    entities[44]["properties"] = {"cpu_cores": "many"}
     port.fail(BULK_PATH)
     port.fail(BULK_PATH, status=status, body={"ok": False, "error": code})
 
