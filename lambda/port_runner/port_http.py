@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 3.05
 READ_SECONDS = 10.0
+# One try may take this share of the time that is left, so that a silent connection leaves time for another one.
+TRY_SHARE = 0.5
+SHORTEST_TRY_SECONDS = 1.0
 # 520 to 524 and 530 are those of the network in front of Port.
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525), 530})
 FIRST_DELAY_SECONDS = 0.1
@@ -46,8 +49,8 @@ NOT_PORTS_JSON = "the answer was not Port's JSON"
 class PortHttp:
     """Sends requests to Port. Safe for several threads.
 
-    *connections* are kept alive. An answer may take *read_seconds*. Without *retries* each request is sent once, and
-    again only if Port did not accept the token.
+    *connections* are kept alive. An answer may take *read_seconds*, or half of the time if that is less. Without
+    *retries* each request is sent once, with all of the time, and again only if Port did not accept the token.
 
     A rate limit is shared: after a 429 that says how long to wait, no thread sends anything before that moment.
     """
@@ -146,7 +149,7 @@ class PortHttp:
         """
         import requests
 
-        left = retries.left()
+        patience = retries.patience(self._read_seconds)
         try:
             response = self.session.request(
                 method,
@@ -157,10 +160,12 @@ class PortHttp:
                     **({} if body is None else {"Content-Type": "application/json"}),
                     **({} if token is None else {"Authorization": token}),
                 },
-                timeout=(min(CONNECT_SECONDS, left), min(self._read_seconds, left)),
+                timeout=(min(CONNECT_SECONDS, patience), patience),
                 allow_redirects=False,
             )
         except requests.RequestException as error:
+            if isinstance(error, requests.ReadTimeout):  # the idle connections may have gone silent too
+                self.session.close()
             retries.wait(retries.failure(reason=type(error).__name__, detail=_root_cause(error)))
             return None
         if response.status_code not in RETRIED:
@@ -194,7 +199,7 @@ class PortHttp:
         while time.monotonic() >= self._token_until:
             self._keep_to_limit(retries)
             while not self._token_lock.acquire(timeout=retries.left()):
-                pass
+                self.session.close()
             try:  # one thread asks, the others use its token
                 if time.monotonic() >= self._token_until and (token := self._new_token(retries)) is not None:
                     return token
@@ -246,6 +251,12 @@ class _Retries:
         if left <= 0:
             raise self.failure(reason="no time was left")
         return left
+
+    def patience(self, most: float) -> float:
+        """Return the seconds that the next try may take, *most* at most. Raises as ``left`` does."""
+        left = self.left()
+        share = max(left * TRY_SHARE, SHORTEST_TRY_SECONDS) if self._allowed else left
+        return min(share, left, most)
 
     def failure(self, **facts: Any) -> PortUnavailableError:
         """Return the error for a request that got no answer of Port."""

@@ -29,6 +29,7 @@ from port_runner import (
     port_http,
 )
 from port_runner.port_api import PortClient
+from port_runner.port_http import PortHttp
 from port_runner.settings import Credentials
 from port_runner_sandbox.certificates import make_certificates
 from port_runner_sandbox.fake_port import FakePort, Received
@@ -743,14 +744,20 @@ def test_threads_keep_their_connections(port: FakePort) -> None:
 
 
 class LittlePort(ThreadingHTTPServer):
-    """Answers everything with a token and a run; *forgetful*, it closes connections without a word about it."""
+    """Answers everything with a token and a run; *forgetful*, it closes connections without a word about it.
+
+    It reads from the connections in *silenced*, but does not answer them.
+    """
 
     daemon_threads = True
 
-    def __init__(self, *, forgetful: bool = False) -> None:
+    def __init__(self, *, forgetful: bool = False, delay: float = 0) -> None:
         super().__init__(("127.0.0.1", 0), _LittleConnection)
         self.forgetful = forgetful
+        self.delay = delay
         self.connections: list[Any] = []
+        self.silenced: set[Any] = set()
+        self.closed = threading.Event()
 
     @property
     def port(self) -> int:
@@ -764,6 +771,11 @@ class _LittleConnection(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.connections.append(self.client_address)
+        if self.client_address in self.server.silenced:
+            self.server.closed.wait(60)
+            self.close_connection = True
+            return
+        time.sleep(self.server.delay)
         answer = json.dumps({"accessToken": "token", "expiresIn": 100, "run": {"id": "r_1"}}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(answer)))
@@ -797,6 +809,68 @@ def test_a_connection_that_was_closed_meanwhile_is_survived() -> None:
             time.sleep(0.02)
 
     assert len(set(server.connections)) == 4
+
+
+def test_a_silent_connection_leaves_time_for_a_new_one(port: FakePort, client: PortClient) -> None:
+    """A request without an answer is sent again, over another connection, before its time is over."""
+    client.get_run("r_1", until=soon())
+    with port.fail(RUN_PATH, delay=60):
+        assert client.get_run("r_1", until=soon(4))["id"] == "r_1"
+
+    first, silent, new = [each for each in port.requests if each.path == RUN_PATH]
+    assert first.connection == silent.connection != new.connection
+
+
+def test_idle_connections_that_went_silent_are_not_tried_one_by_one(clock: Clock) -> None:
+    """After one silence no idle connection is used: a network forgets all of them together."""
+    with serving(LittlePort(delay=0.3)) as server, ThreadPoolExecutor() as pool:
+        client = PortClient(f"http://127.0.0.1:{server.port}", lambda: Credentials("id", "secret"))
+        at_once(lambda: client.get_run("r_1", until=soon(30)))
+        server.silenced.update(server.connections)
+        server.connections.clear()
+        assert len(server.silenced) > 1
+
+        def sleep(seconds: float) -> None:  # another thread comes first, and is busy with a connection for some time
+            clock.pauses.append(seconds)
+            pool.submit(lambda: client.get_run("r_1", until=soon(30)))
+            while len(server.connections) < 2:
+                time.sleep(0.001)
+
+        clock.sleep = sleep  # type: ignore[method-assign]
+        assert client.get_run("r_1", until=soon(4)) == {"id": "r_1"}
+        server.closed.set()
+
+    assert [connection in server.silenced for connection in server.connections] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(900, [10, 10]), (20, [10, 5]), (10, [5, 2.5]), (3, [1.5, 1]), (1.5, [1]), (0.4, [0.4])]
+)
+def test_a_try_takes_half_of_the_time_at_most(
+    port: FakePort, client: PortClient, clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: Any
+) -> None:
+    """A try gets half of what is left, but a second if there is one, and ten at most."""
+    client.http.log_in(until=soon())
+    patience: list[float] = []
+
+    def silent(*_: object, timeout: tuple[float, float], **__: object) -> None:
+        patience.append(timeout[1])
+        clock.ahead += timeout[1]
+        raise requests.ReadTimeout
+
+    monkeypatch.setattr(client.http.session, "request", silent)
+    with pytest.raises(PortUnavailableError):
+        client.get_run("r_1", until=clock.monotonic() + seconds)
+
+    assert patience[: len(expected)] == pytest.approx(expected, abs=0.2)
+    assert sum(patience) <= seconds
+
+
+def test_without_retries_a_request_has_all_of_its_time(port: FakePort) -> None:
+    """A command that sends each request once does not cut its answer off halfway."""
+    http = PortHttp(port.url, lambda: Credentials(port.client_id, port.client_secret), retries=False)
+    with port.fail("/v1/organization", delay=1.2):
+        assert http.request("read it", "GET", "/organization", until=soon(2.3))["ok"] is True
 
 
 def test_a_netrc_does_not_replace_the_token(
