@@ -6,6 +6,7 @@ ask with the same credentials, so ``expiresIn`` can be short. Every answer carri
 
 import json
 import math
+import os
 import random
 import threading
 import time
@@ -14,11 +15,18 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from . import logs
-from .errors import PortApiError, PortAuthenticationError, PortNotFoundError, PortUnavailableError
+from .errors import (
+    ConfigurationError,
+    PortApiError,
+    PortAuthenticationError,
+    PortNotFoundError,
+    PortUnavailableError,
+)
 from .logs import log
-from .settings import Credentials
+from .settings import DEFAULT_PORT_API_URL, Credentials
 
 if TYPE_CHECKING:
     import requests
@@ -33,7 +41,7 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525), 530})
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 8.0
 TOO_MANY_REQUESTS = 429
-# No invocation lives longer, so an absurd value of Port's locks nobody out for good.
+# No invocation lives longer. A longer wait is not believed, so it cannot keep a process from Port for good.
 LONGEST_LIMIT_SECONDS = 15 * 60.0
 # Threads that wait for the end of the same limit send their requests within this time after it.
 LIMIT_SPREAD_SECONDS = 0.5
@@ -115,14 +123,17 @@ class PortHttp:
         ``time.monotonic()``: the request and its retries end by then. Raises ``PortUnavailableError`` if Port does not
         answer by then, or does not want a request before then (status 429, with ``retry_after``),
         ``PortAuthenticationError`` if the credentials are wrong or do not allow the request, ``PortNotFoundError`` for
-        what does not exist, and ``PortApiError`` for other refusals.
+        what does not exist, ``PortApiError`` for other refusals, and ``ConfigurationError`` if a variable of the
+        environment makes every request fail.
         """
+        query_text = _query(query)
+        content = None if body is None else _json(body)
         refreshed = False
         retries = _Retries(operation, until, allowed=self._retries)
         while True:
             token = self._valid_token(retries)
             self._keep_to_limit(retries)
-            response = self._send(method, path, retries, token=token, query=query, body=body)
+            response = self._send(method, path, retries, token=token, query=query_text, content=content)
             if response is None:
                 continue
             if response.status_code == 401 and not refreshed:
@@ -140,30 +151,34 @@ class PortHttp:
         retries: "_Retries",
         *,
         token: str | None,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
+        query: str = "",
+        content: bytes | None = None,
     ) -> "requests.Response | None":
         """Send the request once. Return ``None`` if it is to be sent again, after the wait for that.
 
-        Only the wait for a rate limit is left to the caller.
+        Only the wait for a rate limit is left to the caller. Raises ``ConfigurationError`` if no try can succeed.
         """
         import requests
+        from urllib3.exceptions import HTTPError
 
         patience = retries.patience(self._read_seconds)
         try:
             response = self.session.request(
                 method,
                 f"{self._url}/v1{path}",
-                params=_query(query),
-                data=None if body is None else json.dumps(body, allow_nan=False).encode(),
+                params=query,
+                data=content,
                 headers={
-                    **({} if body is None else {"Content-Type": "application/json"}),
+                    **({} if content is None else {"Content-Type": "application/json"}),
                     **({} if token is None else {"Authorization": token}),
                 },
                 timeout=(min(CONNECT_SECONDS, patience), patience),
                 allow_redirects=False,
             )
-        except requests.RequestException as error:
+        except (OSError, ValueError, HTTPError) as error:  # requests lets a few errors through as they are
+            problem = _configuration_problem(error, self._url)
+            if problem is not None:
+                raise ConfigurationError(problem) from None
             if isinstance(error, requests.ReadTimeout):  # the idle connections may have gone silent too
                 self.session.close()
             retries.wait(retries.failure(reason=type(error).__name__, detail=_root_cause(error)))
@@ -210,23 +225,23 @@ class PortHttp:
     def _new_token(self, retries: "_Retries") -> str | None:
         """Ask Port for a token. Return ``None`` if that must wait for a rate limit: without the lock, then."""
         credentials = self.credentials(reread=True)
-        body = {"clientId": credentials.client_id, "clientSecret": credentials.client_secret}
+        content = _json({"clientId": credentials.client_id, "clientSecret": credentials.client_secret})
         response = None
         while response is None:
             if time.monotonic() < self._limited_until:
                 return None
-            response = self._send("POST", "/auth/access_token", retries, token=None, body=body)
+            response = self._send("POST", "/auth/access_token", retries, token=None, content=content)
         if not _succeeded(response):
             raise _refusal(retries.operation, response)
-        content = _json_object(response) or {}
-        access_token = content.get("accessToken")
+        answer = _json_object(response) or {}
+        access_token = answer.get("accessToken")
         if not isinstance(access_token, str) or not access_token:
             raise retries.failure(status=response.status_code, reason="the answer held no token")
         logs.mask(access_token)
-        life = content.get("expiresIn")
+        life = answer.get("expiresIn")
         seconds = float(life) if isinstance(life, int | float) else 0.0
         # A token with less than the margin to live is used for this call, then renewed.
-        self._token = f"{content.get('tokenType') or 'Bearer'} {access_token}"
+        self._token = f"{answer.get('tokenType') or 'Bearer'} {access_token}"
         self._token_until = time.monotonic() + max(seconds - TOKEN_MARGIN_SECONDS, min(seconds, 1.0))
         return self._token
 
@@ -368,6 +383,42 @@ def _json_object(response: "requests.Response") -> Mapping[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def _configuration_problem(error: Exception, url: str) -> str | None:
+    """Return what to correct in the environment if *error* would come back at every try. The text has no values."""
+    import requests
+
+    if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):  # of the answer
+        kinds = (f"{url.partition(':')[0]}_proxy", "all_proxy")
+        proxies = sorted(name for name, value in os.environ.items() if name.lower() in kinds and value)
+        if not proxies:
+            return f"PORT_API_URL must be the address of Port, such as {DEFAULT_PORT_API_URL}"
+        return (
+            f"{' and '.join(proxies)} must be the address of an HTTP proxy, such as http://proxy.example.com:3128, "
+            "and PORT_API_URL that of Port"
+        )
+    if isinstance(error, requests.exceptions.SSLError) or not isinstance(error, requests.RequestException):
+        return _certificates_problem()
+    return None
+
+
+def _certificates_problem() -> str | None:
+    """Return what is wrong with the file of certificates that the environment names."""
+    import ssl
+    from pathlib import Path
+
+    name = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), None)
+    if name is None or Path(os.environ[name]).is_dir():
+        return None
+    try:
+        ssl.create_default_context(cafile=os.environ[name])
+    except OSError:
+        return (
+            f"{name} must name a readable file that holds the certificates of authorities in PEM format. "
+            "Without the variable, the usual authorities are trusted"
+        )
+    return None
+
+
 def _root_cause(error: BaseException | None) -> str:
     """Return the text of the first error in the chain, which names the network's reason."""
     while error is not None and error.__context__ is not None:
@@ -375,13 +426,20 @@ def _root_cause(error: BaseException | None) -> str:
     return str(error)
 
 
-def _query(query: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return *query* without values of ``None``. Port accepts only lower-case booleans."""
-    return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in (query or {}).items()
-        if value is not None
-    }
+def _query(query: Mapping[str, Any] | None) -> str:
+    """Return *query* as text, without values of ``None``. Port accepts only lower-case booleans."""
+    return urlencode(
+        {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in (query or {}).items()
+            if value is not None
+        }
+    )
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    """Return *body* as JSON. Raises ``ValueError`` or ``TypeError`` for what JSON does not have."""
+    return json.dumps(body, allow_nan=False).encode()
 
 
 def _no_netrc(request: "requests.PreparedRequest") -> "requests.PreparedRequest":

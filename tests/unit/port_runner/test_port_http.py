@@ -21,6 +21,7 @@ import pytest
 import requests
 
 from port_runner import (
+    ConfigurationError,
     PortApiError,
     PortAuthenticationError,
     PortNotFoundError,
@@ -938,21 +939,126 @@ def test_the_environments_proxy_is_used(port: FakePort, client: PortClient, monk
     assert (len(proxy.asked), len(sent(port))) == (2, 2)
 
 
-def test_a_certificate_authority_of_ones_own(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy's or a private link's authority is named by REQUESTS_CA_BUNDLE; without it TLS is refused."""
+PROXIES = [
+    "http://",
+    ":",
+    "[",
+    "http://user:s3cret@[::1",
+    "http://user:s3cret@proxy:99999",
+    "http://user:s3cret@proxy:port",
+    "http://user:s3cret@proxy..example:3128",
+    "http://user:s3cr\u0435t@127.0.0.1:1",  # a Cyrillic letter in the password
+    f"http://s3cret{'x' * 64}.example",
+    " http://s3cret:3128 ",
+    "ftp://s3cret:3128",
+    "socks5://s3cret:1080",
+]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "all_proxy"])
+def test_a_proxy_that_is_no_address_is_named(
+    port: FakePort, client: PortClient, clock: Clock, monkeypatch: pytest.MonkeyPatch, name: str, proxy: str
+) -> None:
+    """No try can succeed, so the error comes at once, with the variable and without its value, even in its causes."""
+    monkeypatch.setenv(name, proxy)
+
+    with pytest.raises(ConfigurationError, match=f"^{name} must be the address of an HTTP proxy, such as ") as caught:
+        client.get_run("r_1", until=clock.monotonic() + 60)
+
+    assert "s3cr" not in f"{caught.value} {logs.error_of(caught.value)}"
+    assert (clock.pauses, port.requests) == ([], [])
+
+
+@pytest.mark.parametrize("host", ["*.port.io", ".port.io", "api..port.io", "api.port.io:99999", "x" * 64, "[::1"])
+def test_a_port_that_is_no_address_is_named(clock: Clock, host: str) -> None:
+    """An address that no request can be sent to is a wrong setting, not a Port that is away."""
+    client = PortClient(f"https://{host}", lambda: Credentials("id", "secret"))
+
+    with pytest.raises(ConfigurationError, match=r"^PORT_API_URL must be the address of Port"):
+        client.get_run("r_1", until=clock.monotonic() + 60)
+
+    assert clock.pauses == []
+
+
+def test_a_value_that_no_request_can_hold_is_not_the_environments_fault(port: FakePort, client: PortClient) -> None:
+    """A wrong value in a call is its caller's mistake, and the environment is not blamed for it."""
+    with pytest.raises(UnicodeEncodeError):
+        client.upsert_entity("vm", {}, run_id="\ud800", merge=True, until=soon())
+
+    assert port.requests == []
+
+
+@pytest.fixture
+def secure_port(tmp_path: Path) -> Iterator[LittlePort]:
+    """A Port behind TLS, and its certificates in tmp_path."""
     certificates = make_certificates(tmp_path)
-    authority = tmp_path / "authority.pem"
-    authority.write_text(certificates.authority)
+    (tmp_path / "authority.pem").write_text(certificates.authority)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.certificate, certificates.key)
     server = LittlePort()
     server.socket = context.wrap_socket(server.socket, server_side=True)
     with serving(server):
-        address = f"https://localhost:{server.port}"
-        with pytest.raises(PortUnavailableError, match="SSLError"):
-            PortClient(address, lambda: Credentials("id", "secret")).get_run("r_1", until=clock.monotonic() + 5)
-        assert server.connections == []
+        yield server
 
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
-        client = PortClient(address, lambda: Credentials("id", "secret"))
-        assert client.get_run("r_1", until=clock.monotonic() + 5) == {"id": "r_1"}
+
+def test_a_certificate_authority_of_ones_own(
+    secure_port: LittlePort, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy's or a private link's authority is named by REQUESTS_CA_BUNDLE; without it TLS is refused."""
+    address = f"https://localhost:{secure_port.port}"
+    with pytest.raises(PortUnavailableError, match="SSLError"):
+        PortClient(address, lambda: Credentials("id", "secret")).get_run("r_1", until=clock.monotonic() + 5)
+    assert secure_port.connections == []
+
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    client = PortClient(address, lambda: Credentials("id", "secret"))
+    assert client.get_run("r_1", until=clock.monotonic() + 5) == {"id": "r_1"}
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("content", [None, "", "s3cret", "-----BEGIN CERTIFICATE-----\ns3cret\n", "-----BEGIN X-----"])
+def test_a_file_without_certificates_is_named(
+    secure_port: LittlePort,
+    tmp_path: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: str | None,
+) -> None:
+    """A variable that names no file, or one that holds no certificate, is a wrong setting: there is no retry."""
+    if content is not None:
+        (tmp_path / "mine.pem").write_text(content)
+    monkeypatch.setenv(name, str(tmp_path / "mine.pem"))
+    client = PortClient(f"https://localhost:{secure_port.port}", lambda: Credentials("id", "secret"))
+
+    with pytest.raises(ConfigurationError, match=f"^{name} must name a readable file") as caught:
+        client.get_run("r_1", until=clock.monotonic() + 5)
+
+    assert "s3cret" not in str(caught.value)
+    assert (clock.pauses, secure_port.connections) == ([], [])
+
+
+def test_certificates_that_do_not_fit_are_no_wrong_file(
+    secure_port: LittlePort, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder, or a file with other authorities, can be read: it is only that Port is not trusted."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "authority.pem").write_text(make_certificates(other).authority)
+    for path in (other, other / "authority.pem"):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+        client = PortClient(f"https://localhost:{secure_port.port}", lambda: Credentials("id", "secret"))
+        with pytest.raises(PortUnavailableError, match="SSLError"):
+            client.get_run("r_1", until=clock.monotonic() + 5)
+
+
+def test_missing_certificates_of_the_library_itself(
+    secure_port: LittlePort, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the system that requests lets through is like any other failure to reach Port."""
+    monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", "/nowhere")
+    client = PortClient(f"https://localhost:{secure_port.port}", lambda: Credentials("id", "secret"))
+
+    with pytest.raises(PortUnavailableError, match="OSError"):
+        client.get_run("r_1", until=clock.monotonic() + 5)
