@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 from . import logs
@@ -36,6 +36,9 @@ READ_SECONDS = 10.0
 # One try may take this share of the time that is left, so that a silent connection leaves time for another one.
 TRY_SHARE = 0.5
 SHORTEST_TRY_SECONDS = 1.0
+# Port's answers are far smaller. Memory is not for an answer without an end.
+LARGEST_ANSWER_BYTES = 32 * 1024 * 1024
+PIECE_BYTES = 64 * 1024
 # 520 to 524 and 530 are those of the network in front of Port.
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525), 530})
 FIRST_DELAY_SECONDS = 0.1
@@ -52,6 +55,29 @@ SMALLEST_EPOCH = 10_000
 # Port's codes for a 403 that does not depend on the caller's permissions.
 ABOUT_RELATIONS = ("required_relation", "has_dependents")
 NOT_PORTS_JSON = "the answer was not Port's JSON"
+
+
+class Answer(NamedTuple):
+    """An answer of Port, or of a proxy in front of it."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def is_success(self) -> bool:
+        """Return whether Port did what it was asked. A redirection is not an answer of Port."""
+        return 200 <= self.status < 300
+
+    def json_object(self) -> Mapping[str, Any] | None:
+        """Return the JSON object, which is empty for an empty answer. Return ``None`` for anything else."""
+        if not self.content:
+            return {}
+        try:
+            content = json.loads(self.content)
+        except (ValueError, RecursionError):
+            return None
+        return content if isinstance(content, dict) else None
 
 
 class PortHttp:
@@ -90,7 +116,11 @@ class PortHttp:
         import requests  # slow to import, and most events hold nothing for this function
         from requests.adapters import HTTPAdapter
 
-        session = requests.Session()
+        class Session(requests.Session):
+            def get_redirect_target(self, resp: requests.Response) -> None:
+                """Take a redirection as an answer like any other, and do not try to read its target."""
+
+        session = Session()
         session.headers["User-Agent"] = "port-runner"
         session.auth = _no_netrc
         for scheme in ("http://", "https://"):
@@ -133,16 +163,16 @@ class PortHttp:
         while True:
             token = self._valid_token(retries)
             self._keep_to_limit(retries)
-            response = self._send(method, path, retries, token=token, query=query_text, content=content)
-            if response is None:
+            answer = self._send(method, path, retries, token=token, query=query_text, content=content)
+            if answer is None:
                 continue
-            if response.status_code == 401 and not refreshed:
+            if answer.status == 401 and not refreshed:
                 refreshed = True
                 self._forget(token)
                 continue
-            if _succeeded(response):
-                return _accepted(operation, response)
-            raise _refusal(operation, response)
+            if answer.is_success:
+                return _accepted(operation, answer)
+            raise _refusal(operation, answer)
 
     def _send(
         self,
@@ -153,7 +183,7 @@ class PortHttp:
         token: str | None,
         query: str = "",
         content: bytes | None = None,
-    ) -> "requests.Response | None":
+    ) -> Answer | None:
         """Send the request once. Return ``None`` if it is to be sent again, after the wait for that.
 
         Only the wait for a rate limit is left to the caller. Raises ``ConfigurationError`` if no try can succeed.
@@ -162,8 +192,9 @@ class PortHttp:
         from urllib3.exceptions import HTTPError
 
         patience = retries.patience(self._read_seconds)
+        end = time.monotonic() + patience
         try:
-            response = self.session.request(
+            with self.session.request(
                 method,
                 f"{self._url}/v1{path}",
                 params=query,
@@ -174,7 +205,9 @@ class PortHttp:
                 },
                 timeout=(min(CONNECT_SECONDS, patience), patience),
                 allow_redirects=False,
-            )
+                stream=True,
+            ) as response:
+                answer = Answer(response.status_code, response.headers, _content(response, end))
         except (OSError, ValueError, HTTPError) as error:  # requests lets a few errors through as they are
             problem = _configuration_problem(error, self._url)
             if problem is not None:
@@ -183,10 +216,10 @@ class PortHttp:
                 self.session.close()
             retries.wait(retries.failure(reason=type(error).__name__, detail=_root_cause(error)))
             return None
-        if response.status_code not in RETRIED:
-            return response
-        failure = _refusal(retries.operation, response)
-        if response.status_code == TOO_MANY_REQUESTS:
+        if answer.status not in RETRIED:
+            return answer
+        failure = _refusal(retries.operation, answer)
+        if answer.status == TOO_MANY_REQUESTS:
             left = self._limited_until - time.monotonic()
             failure.retry_after = max(failure.retry_after or 0.0, left, 0.0) or None
             if failure.retry_after:
@@ -226,22 +259,21 @@ class PortHttp:
         """Ask Port for a token. Return ``None`` if that must wait for a rate limit: without the lock, then."""
         credentials = self.credentials(reread=True)
         content = _json({"clientId": credentials.client_id, "clientSecret": credentials.client_secret})
-        response = None
-        while response is None:
+        answer = None
+        while answer is None:
             if time.monotonic() < self._limited_until:
                 return None
-            response = self._send("POST", "/auth/access_token", retries, token=None, content=content)
-        if not _succeeded(response):
-            raise _refusal(retries.operation, response)
-        answer = _json_object(response) or {}
-        access_token = answer.get("accessToken")
-        if not isinstance(access_token, str) or not access_token:
-            raise retries.failure(status=response.status_code, reason="the answer held no token")
+            answer = self._send("POST", "/auth/access_token", retries, token=None, content=content)
+        if not answer.is_success:
+            raise _refusal(retries.operation, answer)
+        said = answer.json_object() or {}
+        access_token = _header_text(said.get("accessToken"))
+        if access_token is None:
+            raise retries.failure(status=answer.status, reason="the answer held no token")
         logs.mask(access_token)
-        life = answer.get("expiresIn")
-        seconds = float(life) if isinstance(life, int | float) else 0.0
+        self._token = f"{_header_text(said.get('tokenType')) or 'Bearer'} {access_token}"
+        seconds = _life(said.get("expiresIn"))
         # A token with less than the margin to live is used for this call, then renewed.
-        self._token = f"{answer.get('tokenType') or 'Bearer'} {access_token}"
         self._token_until = time.monotonic() + max(seconds - TOKEN_MARGIN_SECONDS, min(seconds, 1.0))
         return self._token
 
@@ -314,11 +346,43 @@ class _Retries:
             time.sleep(pause)
 
 
-def _asked_delay(response: "requests.Response") -> float | None:
+def _content(response: "requests.Response", end: float) -> bytes:
+    """Read the answer's content, until *end* at the latest: the time-out of requests starts again with each piece."""
+    import requests
+    from urllib3.exceptions import ReadTimeoutError
+
+    content = bytearray()
+    try:
+        while piece := response.raw.read1(PIECE_BYTES, decode_content=True):
+            content += piece
+            if len(content) > LARGEST_ANSWER_BYTES:
+                break
+            if time.monotonic() >= end:
+                raise requests.ReadTimeout("the answer took too long")
+    except ReadTimeoutError as error:
+        raise requests.ReadTimeout(error) from error
+    return bytes(content)
+
+
+def _header_text(value: Any) -> str | None:
+    """Return a text that can be part of a header, or ``None`` for anything else."""
+    return value.strip() or None if isinstance(value, str) and value.isascii() and value.isprintable() else None
+
+
+def _life(value: Any) -> float:
+    """Return ``expiresIn`` as seconds. A token that lives for an unknown time is used once."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return seconds if 0 < seconds < math.inf else 0.0
+
+
+def _asked_delay(answer: Answer) -> float | None:
     """Return the seconds that Port asks to wait, in ``Retry-After`` or in one of ``x-ratelimit-reset``'s two forms."""
-    names = ("Retry-After", "x-ratelimit-reset") if response.status_code == TOO_MANY_REQUESTS else ("Retry-After",)
+    names = ("Retry-After", "x-ratelimit-reset") if answer.status == TOO_MANY_REQUESTS else ("Retry-After",)
     for name in names:
-        seconds = _seconds_in(response.headers.get(name, ""))
+        seconds = _seconds_in(answer.headers.get(name, ""))
         if seconds is not None:
             return max(0.0, seconds)
     return None
@@ -339,48 +403,32 @@ def _seconds_in(text: str) -> float | None:
     return value - time.time() if value > SMALLEST_EPOCH else value
 
 
-def _succeeded(response: "requests.Response") -> bool:
-    """Return whether Port did what it was asked. A redirection is not an answer of Port."""
-    return 200 <= response.status_code < 300
-
-
-def _refusal(operation: str, response: "requests.Response") -> PortApiError:
-    content = _json_object(response) or {}
+def _refusal(operation: str, answer: Answer) -> PortApiError:
+    content = answer.json_object() or {}
     code, message = content.get("error"), content.get("message")
     kind: type[PortApiError] = PortApiError
-    if response.status_code in RETRIED:
+    if answer.status in RETRIED:
         kind = PortUnavailableError
-    elif response.status_code == 404:
+    elif answer.status == 404:
         kind = PortNotFoundError
-    elif response.status_code == 401 or (response.status_code == 403 and code not in ABOUT_RELATIONS):
+    elif answer.status == 401 or (answer.status == 403 and code not in ABOUT_RELATIONS):
         kind = PortAuthenticationError
     return kind(
         operation,
-        status=response.status_code,
+        status=answer.status,
         code=code if isinstance(code, str) and code.replace("_", "").isalnum() else None,
-        trace_id=response.headers.get("X-Trace-Id"),
+        trace_id=answer.headers.get("X-Trace-Id"),
         detail=": ".join(str(part) for part in (code, message) if part),
-        retry_after=_asked_delay(response),
+        retry_after=_asked_delay(answer),
     )
 
 
-def _accepted(operation: str, response: "requests.Response") -> Mapping[str, Any]:
+def _accepted(operation: str, answer: Answer) -> Mapping[str, Any]:
     """Return the content of a success. Raises ``PortUnavailableError`` if it is not Port's, such as a proxy's page."""
-    content = _json_object(response)
+    content = answer.json_object()
     if content is None:
-        raise PortUnavailableError(operation, status=response.status_code, reason=NOT_PORTS_JSON)
+        raise PortUnavailableError(operation, status=answer.status, reason=NOT_PORTS_JSON)
     return content
-
-
-def _json_object(response: "requests.Response") -> Mapping[str, Any] | None:
-    """Return the answer's JSON object, which is empty for an empty answer. Return ``None`` for anything else."""
-    if not response.content:
-        return {}
-    try:
-        content = response.json()
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _configuration_problem(error: Exception, url: str) -> str | None:

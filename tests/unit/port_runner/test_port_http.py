@@ -1,14 +1,15 @@
 """Requests to a fake Port: tokens, retries, time, errors, connections."""
 
+import gzip
 import json
 import logging
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.client import HTTPConnection
@@ -117,7 +118,9 @@ def test_many_threads_ask_for_one_token(port: FakePort, client: PortClient) -> N
 
 def test_the_tokens_type_is_as_port_says(port: FakePort, client: PortClient) -> None:
     """The header is made of tokenType and accessToken, and Bearer where Port names no type."""
-    for answer, expected in (({"tokenType": "Other"}, "Other abc"), ({}, "Bearer abc")):
+    kinds: list[Any] = ["", " ", 5, ["Other"], {}, True, "Oth\r\ner: x", "Öther"]
+    answers: list[dict[str, Any]] = [{"tokenType": "Other"}, {}, *({"tokenType": kind} for kind in kinds)]
+    for answer, expected in zip(answers, ["Other abc", *["Bearer abc"] * 9], strict=True):
         port.fail(TOKEN_PATH, status=200, body={"accessToken": "abc", "expiresIn": 0, **answer})
         port.fail(RUN_PATH, status=200, body={})
         client.get_run("r_1", until=soon())
@@ -133,7 +136,23 @@ def test_a_token_is_renewed_before_it_expires(port: FakePort, client: PortClient
         assert len(token_calls(port)) == calls, clock.ahead
 
 
-@pytest.mark.parametrize(("life", "calls"), [(0, 2), (-5, 2), (30, 1), (None, 2), ("soon", 2)])
+@pytest.mark.parametrize(
+    ("life", "calls"),
+    [
+        (0, 2),
+        (-5, 2),
+        (30, 1),
+        ("30", 1),
+        (1e300, 1),
+        (None, 2),
+        ("soon", 2),
+        ([30], 2),
+        (float("nan"), 2),
+        ("inf", 2),
+        (-1e300, 2),
+        pytest.param(10**400, 2, id="a number of 401 digits"),
+    ],
+)
 def test_a_token_that_is_about_to_expire_is_used(port: FakePort, client: PortClient, life: Any, calls: int) -> None:
     """Port gives all who ask the same token, with little time left for the last: good for the call it was asked for."""
     token = requests.post(
@@ -207,7 +226,17 @@ def test_rotated_credentials_are_found(port: FakePort) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"accessToken": ""}, {"accessToken": 5}, [], "<html>Sign in to the network</html>"]
+    "body",
+    [
+        {},
+        {"accessToken": ""},
+        {"accessToken": 5},
+        {"accessToken": " "},
+        {"accessToken": "a\nb"},
+        {"accessToken": "ž"},
+        [],
+        "<html>Sign in to the network</html>",
+    ],
 )
 def test_an_answer_without_a_token_is_not_ports(port: FakePort, client: PortClient, body: Any) -> None:
     """A gateway that answers 200 with something else is no Port, and nothing is sent to it."""
@@ -264,6 +293,31 @@ def test_what_will_not_pass_is_not_tried_again(port: FakePort, client: PortClien
 
     assert caught.value.status == status
     assert sent(port) == [("PATCH", RUN_PATH, status)]
+
+
+@pytest.mark.parametrize("target", ["http://[", "//:x", "http://elsewhere:99999", "", "\x80", "mailto:x"])
+def test_the_target_of_a_redirection_is_not_read(port: FakePort, client: PortClient, target: str) -> None:
+    """A redirection is an answer, however its target is written."""
+    port.fail(RUN_PATH, status=302, body={"error": "moved"}, headers={"Location": target}, times=None)
+
+    with pytest.raises(PortApiError, match="302 moved"):
+        client.get_run("r_1", until=soon())
+
+    assert len(sent(port)) == 1
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Content-Encoding": "gzip"}, {"Content-Encoding": "deflate, gzip"}, {"Content-Length": "3, 4"}]
+)
+def test_an_answer_that_cannot_be_read_is_tried_again(
+    port: FakePort, client: PortClient, headers: dict[str, str]
+) -> None:
+    """Content that is not encoded as its headers say is no answer, and no fault of the environment either."""
+    port.fail(RUN_PATH, status=200, body={"run": {"id": "r_2"}}, headers=headers)
+
+    assert client.get_run("r_1", until=soon())["id"] == "r_1"
+
+    assert len(sent(port)) == 2
 
 
 def test_a_redirected_call_for_a_token_is_no_success(port: FakePort, client: PortClient) -> None:
@@ -669,7 +723,7 @@ def test_kinds_of_errors(port: FakePort, client: PortClient, status: int, code: 
     assert type(caught.value) is kind
 
 
-@pytest.mark.parametrize("body", [[], "text", "<html>maintenance</html>", '{"ok": tr'])
+@pytest.mark.parametrize("body", [[], "text", "<html>maintenance</html>", '{"ok": tr', "[" * 100_000, b"\xff\xfe{}"])
 def test_a_success_that_is_not_ports_json_is_no_answer(port: FakePort, client: PortClient, body: Any) -> None:
     """A page of a proxy with status 200 is not taken for Port's yes."""
     port.fail(RUN_PATH, status=200, body=body)
@@ -698,6 +752,24 @@ def test_a_success_without_a_run_is_an_empty_run(port: FakePort, client: PortCli
     port.fail(RUN_PATH, status=200, body=body)
 
     assert client.get_run("r_1", until=soon()) == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (gzip.compress('{"run": {"id": "ř"}}'.encode()), {"Content-Encoding": "gzip"}),
+        (b'{"run": {"id": "\xc5\x99"}}', {"Content-Type": "text/plain; charset=iso-8859-1"}),
+        (b'{"run": {"id": "\xc5\x99"}}', {"Content-Type": "application/json; charset=rot13"}),
+        (b'\xef\xbb\xbf{"run": {"id": "\xc5\x99"}}', {}),
+    ],
+)
+def test_an_answer_is_json_however_it_is_packed(
+    port: FakePort, client: PortClient, body: bytes, headers: dict[str, str]
+) -> None:
+    """A compressed answer is unpacked, and JSON is UTF-8 whatever the headers call it."""
+    port.fail(RUN_PATH, status=200, body=body, headers=headers)
+
+    assert client.get_run("r_1", until=soon()) == {"id": "ř"}
 
 
 # What is sent
@@ -810,6 +882,101 @@ def test_a_connection_that_was_closed_meanwhile_is_survived() -> None:
             time.sleep(0.02)
 
     assert len(set(server.connections)) == 4
+
+
+class OddPort(ThreadingHTTPServer):
+    """Gives a token, and answers everything else with *pieces*, which may have no end. Then it hangs up."""
+
+    daemon_threads = True
+
+    def __init__(self, headers: Mapping[str, str], pieces: Callable[[], Iterator[bytes]]) -> None:
+        super().__init__(("127.0.0.1", 0), _OddConnection)
+        self.headers = headers
+        self.pieces = pieces
+        self.answers = 0
+        self.complete = 0
+
+    def client(self) -> PortClient:
+        return PortClient(f"http://127.0.0.1:{self.server_address[1]}", lambda: Credentials("id", "secret"))
+
+
+class _OddConnection(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: OddPort
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        answer = json.dumps({"accessToken": "token", "expiresIn": 10800}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def do_GET(self) -> None:
+        self.server.answers += 1
+        self.close_connection = True
+        self.send_response(200)
+        for header in self.server.headers.items():
+            self.send_header(*header)
+        self.end_headers()
+        with suppress(OSError):  # the client has hung up
+            for piece in self.server.pieces():
+                self.wfile.write(piece)
+            self.server.complete += 1
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+def test_an_answer_that_never_ends_takes_no_more_than_the_time() -> None:
+    """An answer that comes byte by byte is given up in time for another try: each byte would start a time-out anew."""
+
+    def bytes_without_end() -> Iterator[bytes]:
+        while True:
+            yield b" "
+            time.sleep(0.02)
+
+    with serving(OddPort({}, bytes_without_end)) as server, pytest.raises(PortUnavailableError, match="ReadTimeout"):
+        server.client().get_run("r_1", until=soon(2.5))
+
+    assert server.answers > 1
+
+
+def test_a_very_large_answer_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is larger than any of Port's is not read to its end."""
+    monkeypatch.setattr(port_http, "LARGEST_ANSWER_BYTES", 1_000_000)
+
+    def spaces_without_end() -> Iterator[bytes]:
+        while True:
+            yield b" " * 10_000
+
+    with serving(OddPort({}, spaces_without_end)) as server, pytest.raises(PortUnavailableError, match="not Port's"):
+        server.client().get_run("r_1", until=soon(60))
+
+    assert (server.answers, server.complete) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "piece"),
+    [
+        ({"Content-Length": "100"}, b'{"run": {"id": "r_1"}}'),
+        ({"Transfer-Encoding": "chunked"}, b'14\r\n{"run": {"id": "r_1"'),
+        ({"Transfer-Encoding": "chunked"}, b'16\r\n{"run": {"id": "r_1"}}\r\n'),
+    ],
+)
+def test_half_of_an_answer_is_none(headers: dict[str, str], piece: bytes) -> None:
+    """An answer whose connection ends before it is complete is asked for again, even if what came looks whole."""
+    with serving(OddPort(headers, lambda: iter([piece]))) as server, pytest.raises(PortUnavailableError) as caught:
+        server.client().get_run("r_1", until=soon(2))
+
+    assert caught.value.status is None
+    assert server.answers > 1
+
+
+def test_an_answer_in_chunks_is_whole() -> None:
+    """An answer whose length was not known when it began is put together."""
+    pieces = [b'c\r\n{"run": {"id\r\n', b'a\r\n": "r_1"}}\r\n', b"0\r\n\r\n"]
+    with serving(OddPort({"Transfer-Encoding": "chunked"}, lambda: iter(pieces))) as server:
+        assert server.client().get_run("r_1", until=soon()) == {"id": "r_1"}
 
 
 def test_a_silent_connection_leaves_time_for_a_new_one(port: FakePort, client: PortClient) -> None:
