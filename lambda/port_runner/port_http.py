@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -57,7 +58,7 @@ ABOUT_RELATIONS = ("required_relation", "has_dependents")
 NOT_PORTS_JSON = "the answer was not Port's JSON"
 
 
-class Answer(NamedTuple):
+class _Answer(NamedTuple):
     """An answer of Port, or of a proxy in front of it."""
 
     status: int
@@ -106,7 +107,7 @@ class PortHttp:
         self._credentials: Credentials | None = None
         self._token = ""
         self._token_until = 0.0
-        self._token_lock = threading.Lock()
+        self._token_lock = threading.RLock()
         self._limited_until = 0.0
         self._limit_lock = threading.Lock()
 
@@ -163,6 +164,7 @@ class PortHttp:
         while True:
             token = self._valid_token(retries)
             self._keep_to_limit(retries)
+            retries.wait()
             answer = self._send(method, path, retries, token=token, query=query_text, content=content)
             if answer is None:
                 continue
@@ -183,10 +185,10 @@ class PortHttp:
         token: str | None,
         query: str = "",
         content: bytes | None = None,
-    ) -> Answer | None:
-        """Send the request once. Return ``None`` if it is to be sent again, after the wait for that.
+    ) -> _Answer | None:
+        """Send the request once. Return ``None`` if it is to be sent again, after the waits for that.
 
-        Only the wait for a rate limit is left to the caller. Raises ``ConfigurationError`` if no try can succeed.
+        Raises ``ConfigurationError`` if no try can succeed.
         """
         import requests
         from urllib3.exceptions import HTTPError
@@ -207,34 +209,32 @@ class PortHttp:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                answer = Answer(response.status_code, response.headers, _content(response, end))
+                answer = _Answer(response.status_code, response.headers, _content(response, end))
         except (OSError, ValueError, HTTPError) as error:  # requests lets a few errors through as they are
             problem = _configuration_problem(error, self._url)
             if problem is not None:
                 raise ConfigurationError(problem) from None
             if isinstance(error, requests.ReadTimeout):  # the idle connections may have gone silent too
                 self.session.close()
-            retries.wait(retries.failure(reason=type(error).__name__, detail=_root_cause(error)))
+            retries.failed(retries.failure(reason=type(error).__name__, detail=_root_cause(error)))
             return None
         if answer.status not in RETRIED:
             return answer
         failure = _refusal(retries.operation, answer)
         if answer.status == TOO_MANY_REQUESTS:
-            left = self._limited_until - time.monotonic()
-            failure.retry_after = max(failure.retry_after or 0.0, left, 0.0) or None
-            if failure.retry_after:
-                self._limit(retries, failure)
-                return None
-        retries.wait(failure)
+            self._share_limit(failure)
+        retries.failed(failure)
         return None
 
-    def _limit(self, retries: "_Retries", failure: PortApiError) -> None:
-        """Keep all threads from sending anything for as long as Port asked. Raises *failure* if that is too long."""
-        delay = retries.next_delay(failure)
+    def _share_limit(self, failure: PortApiError) -> None:
+        """Keep all threads from sending anything for as long as Port asked. *failure* says how long that still is."""
+        now = time.monotonic()
         with self._limit_lock:
-            limit = time.monotonic() + min(delay, LONGEST_LIMIT_SECONDS)
-            self._limited_until = max(self._limited_until, limit)
-        retries.check(delay, failure)
+            left = self._limited_until - now
+            if left > (failure.retry_after or 0.0):  # another thread was told to wait for longer
+                failure.retry_after = left
+            elif failure.retry_after:
+                self._limited_until = now + min(failure.retry_after, LONGEST_LIMIT_SECONDS)
 
     def _keep_to_limit(self, retries: "_Retries") -> None:
         """Wait for the end of a rate limit. Raises ``PortUnavailableError`` if that would be too late."""
@@ -246,13 +246,14 @@ class PortHttp:
     def _valid_token(self, retries: "_Retries") -> str:
         while time.monotonic() >= self._token_until:
             self._keep_to_limit(retries)
-            while not self._token_lock.acquire(timeout=retries.left()):
-                self.session.close()
             try:  # one thread asks, the others use its token
+                while not self._token_lock.acquire(timeout=retries.left()):
+                    pass
                 if time.monotonic() >= self._token_until and (token := self._new_token(retries)) is not None:
                     return token
-            finally:
-                self._token_lock.release()
+            finally:  # a thread can also be stopped right after it got the lock
+                with suppress(RuntimeError):  # the lock is another thread's
+                    self._token_lock.release()
         return self._token
 
     def _new_token(self, retries: "_Retries") -> str | None:
@@ -263,6 +264,7 @@ class PortHttp:
         while answer is None:
             if time.monotonic() < self._limited_until:
                 return None
+            retries.wait()
             answer = self._send("POST", "/auth/access_token", retries, token=None, content=content)
         if not answer.is_success:
             raise _refusal(retries.operation, answer)
@@ -278,9 +280,8 @@ class PortHttp:
         return self._token
 
     def _forget(self, token: str) -> None:
-        with self._token_lock:
-            if token == self._token:
-                self._token_until = 0.0
+        if token == self._token:
+            self._token_until = 0.0
 
 
 class _Retries:
@@ -291,6 +292,7 @@ class _Retries:
         self._until = until
         self._allowed = allowed
         self._tries = 0
+        self._next_try = 0.0
 
     def left(self) -> float:
         """Return the seconds until the end. Raises ``PortUnavailableError`` if no time is left."""
@@ -309,15 +311,14 @@ class _Retries:
         """Return the error for a request that got no answer of Port."""
         return PortUnavailableError(self.operation, **facts)
 
-    def next_delay(self, failure: PortApiError) -> float:
-        """Count a try that ended with *failure*. Return the seconds until the next one."""
-        longest: float = min(FIRST_DELAY_SECONDS * 2**self._tries, LONGEST_DELAY_SECONDS)
+    def failed(self, failure: PortApiError) -> None:
+        """Choose the moment of the next try. Raises *failure* if that would be too late."""
+        delay = min(FIRST_DELAY_SECONDS * 2**self._tries, LONGEST_DELAY_SECONDS) * random.uniform(0.5, 1.0)
         self._tries += 1
-        return max(longest * random.uniform(0.5, 1.0), failure.retry_after or 0.0)
-
-    def check(self, delay: float, failure: PortApiError) -> None:
-        """Raise *failure* if a try after *delay* would be too late."""
-        if not self._allowed or time.monotonic() + delay >= self._until:
+        if failure.retry_after:
+            delay = max(delay, failure.retry_after + random.uniform(0, FIRST_DELAY_SECONDS))
+        self._next_try = time.monotonic() + delay
+        if not self._allowed or self._next_try >= self._until:
             raise failure
         log.debug(
             "port.retry",
@@ -327,13 +328,11 @@ class _Retries:
             delay_seconds=round(delay, 3),
         )
 
-    def wait(self, failure: PortApiError) -> None:
-        """Wait until the next try. Raises *failure* if that would be too late."""
-        delay = self.next_delay(failure)
-        if failure.retry_after:
-            delay += random.uniform(0, FIRST_DELAY_SECONDS)
-        self.check(delay, failure)
-        time.sleep(delay)
+    def wait(self) -> None:
+        """Wait until the moment of the next try."""
+        pause = self._next_try - time.monotonic()
+        if pause > 0:
+            time.sleep(pause)
 
     def wait_for_limit(self, limit: float) -> None:
         """Wait until *limit*, and a little longer. Raises ``PortUnavailableError`` if that would be too late."""
@@ -378,7 +377,7 @@ def _life(value: Any) -> float:
     return seconds if 0 < seconds < math.inf else 0.0
 
 
-def _asked_delay(answer: Answer) -> float | None:
+def _asked_delay(answer: _Answer) -> float | None:
     """Return the seconds that Port asks to wait, in ``Retry-After`` or in one of ``x-ratelimit-reset``'s two forms."""
     names = ("Retry-After", "x-ratelimit-reset") if answer.status == TOO_MANY_REQUESTS else ("Retry-After",)
     for name in names:
@@ -403,7 +402,7 @@ def _seconds_in(text: str) -> float | None:
     return value - time.time() if value > SMALLEST_EPOCH else value
 
 
-def _refusal(operation: str, answer: Answer) -> PortApiError:
+def _refusal(operation: str, answer: _Answer) -> PortApiError:
     content = answer.json_object() or {}
     code, message = content.get("error"), content.get("message")
     kind: type[PortApiError] = PortApiError
@@ -423,7 +422,7 @@ def _refusal(operation: str, answer: Answer) -> PortApiError:
     )
 
 
-def _accepted(operation: str, answer: Answer) -> Mapping[str, Any]:
+def _accepted(operation: str, answer: _Answer) -> Mapping[str, Any]:
     """Return the content of a success. Raises ``PortUnavailableError`` if it is not Port's, such as a proxy's page."""
     content = answer.json_object()
     if content is None:
