@@ -56,7 +56,8 @@ class Catalog:
     def upsert_entities(self, blueprint: str, entities: Sequence[Mapping[str, Any]], *, merge: bool = True) -> None:
         """Upsert many entities, each a mapping with Port's keys (``identifier``, ``title``, ``properties``…).
 
-        All are sent. Raises ``ActionFailed`` with the names of those that Port refused.
+        All are sent. Raises ``ActionFailed`` with the names of those that Port refused, or ``PortApiError`` if Port
+        cannot be reached or does not accept the credentials: then the rest is not sent.
         """
         self._check()
         refused = self._port.upsert_entities(blueprint, entities, run_id=self._run_id, merge=merge, until=self._until)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from .errors import PortNotFoundError
+from .errors import PortApiError, PortAuthenticationError, PortNotFoundError, PortUnavailableError
 from .journal import PAGE, LogLine
 from .port_http import PortHttp
 from .settings import Credentials
@@ -120,19 +120,27 @@ class PortClient:
     ) -> list[tuple[int, int | None, str | None]]:
         """Save many entities, twenty a request.
 
-        Return each refused one as (index in *contents*, status, error code).
+        Return each refused one as (index in *contents*, status, error code). Port can also refuse a request as a whole,
+        for example as too large. Then all of its entities are refused, and the next request is sent all the same.
         """
         contents = [with_identifier(content) for content in contents]
         refused: list[tuple[int, int | None, str | None]] = []
         for start in range(0, len(contents), BULK_SIZE):
-            answer = self.http.request(
-                "save the entities",
-                "POST",
-                _path("blueprints", blueprint, "entities", "bulk"),
-                query={"upsert": True, "merge": merge, "run_id": run_id},
-                body={"entities": contents[start : start + BULK_SIZE]},
-                until=until,
-            )
+            chunk = contents[start : start + BULK_SIZE]
+            try:
+                answer = self.http.request(
+                    "save the entities",
+                    "POST",
+                    _path("blueprints", blueprint, "entities", "bulk"),
+                    query={"upsert": True, "merge": merge, "run_id": run_id},
+                    body={"entities": chunk},
+                    until=until,
+                )
+            except (PortUnavailableError, PortAuthenticationError):
+                raise
+            except PortApiError as error:
+                refused += [(start + place, error.status, error.code) for place in range(len(chunk))]
+                continue
             refused += [
                 (start + int(error.get("index", 0)), error.get("statusCode"), error.get("error"))
                 for error in answer.get("errors") or []

@@ -55,6 +55,15 @@ def test_refused_entities_are_named(catalog: Catalog) -> None:
     assert catalog.get_entity("vm", "vm-1") is not None
 
 
+def test_entities_of_a_refused_request_are_named(port: FakePort, catalog: Catalog) -> None:
+    """A request that Port refuses as a whole stops none of the others, and its entities are named like any."""
+    port.fail("/v1/blueprints/vm/entities/bulk", status=422, body={"ok": False, "error": "invalid_request"})
+
+    with pytest.raises(ActionFailed, match=r"^Port refused 20 of 21 vm entities: vm-0 \(invalid_request\), vm-1 "):
+        catalog.upsert_entities("vm", [{"identifier": f"vm-{number}"} for number in range(21)])
+    assert list(port.entities) == [("vm", "vm-20")]
+
+
 def test_an_update_of_a_missing_entity_is_an_error(catalog: Catalog) -> None:
     """An update creates nothing."""
     with pytest.raises(PortNotFoundError):

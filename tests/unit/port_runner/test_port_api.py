@@ -1,15 +1,17 @@
 """The calls of Port's API, against a fake Port: runs, entities, identifiers."""
 
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from port_runner import Entity, PortApiError
+from port_runner import Entity, PortApiError, PortAuthenticationError, PortUnavailableError
 from port_runner.port_api import PortClient
 from port_runner_sandbox.fake_port import FakePort
 from tests.support.port_client import TOKEN_PATH, sent, soon
 
 RUN_PATH = "/v1/actions/runs/r_1"
+BULK_PATH = "/v1/blueprints/vm/entities/bulk"
 ODD_IDENTIFIERS = ["a/b", "a+b", "a:b@c", "a\\b", "a/../b", "žluťoučký", "名前", "=.-_", "a%2Fb", "...", "a b?c#d&e"]
 
 
@@ -114,6 +116,37 @@ def test_many_entities_go_in_requests_of_twenty(port: FakePort, client: PortClie
     assert [status for _, _, status in sent(port)] == [207, 207, 207]
     assert port.requests[-1].query == {"upsert": "true", "merge": "true", "run_id": "r_1"}
     assert len(port.entities) == 41
+
+
+@pytest.mark.parametrize(("status", "code"), [(422, "invalid_request"), (413, None), (404, "not_found")])
+def test_a_refused_request_stops_none_of_the_next(
+    port: FakePort, client: PortClient, status: int, code: str | None
+) -> None:
+    """If Port refuses a request of many entities as a whole, each of them is refused, and the others are saved."""
+    entities: list[dict[str, Any]] = [{"identifier": f"vm-{number}"} for number in range(45)]
+    entities[44]["properties"] = {"cpu_cores": "many"}
+    port.fail(BULK_PATH)
+    port.fail(BULK_PATH, status=status, body={"ok": False, "error": code})
+
+    refused = client.upsert_entities("vm", entities, run_id="r_1", merge=True, until=soon())
+
+    assert refused == [*((index, status, code) for index in range(20, 40)), (44, 422, "blueprint_schema_mismatch")]
+    assert [seen for _, _, seen in sent(port)] == [200, status, 207]
+    assert sorted(port.entities) == sorted(("vm", f"vm-{number}") for number in (*range(20), *range(40, 44)))
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, PortAuthenticationError), (503, PortUnavailableError)])
+def test_without_port_or_its_permission_no_more_entities_are_sent(
+    port: FakePort, client: PortClient, status: int, kind: type[PortApiError]
+) -> None:
+    """A failure that has nothing to do with the entities is an error: the next request would meet it too."""
+    port.fail(BULK_PATH)
+    port.fail(BULK_PATH, status=status, headers={"Retry-After": "60"})
+
+    with pytest.raises(kind):
+        client.upsert_entities("vm", [{"title": "VM"}] * 45, run_id="r_1", merge=True, until=soon())
+
+    assert [seen for _, _, seen in sent(port)] == [200, status]
 
 
 def test_no_entities_are_no_request(port: FakePort, client: PortClient) -> None:
