@@ -1,9 +1,15 @@
 """The time of an invocation, and calls that cannot exceed it."""
 
+import asyncio
+import importlib
+import queue
+import random
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,3 +102,174 @@ def test_an_abandoned_sleep_is_not_waited_for() -> None:
 
     assert call.abandon() is False
     assert time.monotonic() - began < 1
+
+
+# Where an exception would harm the process
+
+
+def ended(call: Call) -> bool:
+    """Abandon *call*, and return whether its thread ends, now or as soon as it may."""
+    return any(call.abandon() for _ in range(50))
+
+
+def package(folder: Path, name: str) -> None:
+    """Write a package whose import takes some milliseconds, and whose modules import each other."""
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text("".join(f"from .part{part} import value{part}\n" for part in PARTS))
+    for part in PARTS:
+        first = f"from .part{part - 1} import value{part - 1}\n" if part else ""
+        rest = f"for count in range(20_000):\n    pass\nvalue{part} = {part}\n"
+        (folder / name / f"part{part}.py").write_text(first + rest)
+
+
+PARTS = range(6)
+
+
+def test_an_import_is_not_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler's time can be up during the first import of a package. The next handler can then import it."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = [f"lazily_imported_{number}" for number in range(20)]
+    for name in names:
+        package(tmp_path, name)
+    importlib.invalidate_caches()
+
+    def handler(name: str) -> None:
+        importlib.import_module(name)
+        while True:
+            pass
+
+    for name in names:
+        call = Call(partial(handler, name))
+        call.wait(random.uniform(0, 0.015))
+        assert ended(call)
+        module = importlib.import_module(name)
+        assert [getattr(getattr(module, f"part{part}"), f"value{part}") for part in PARTS] == list(PARTS)
+
+
+def pause() -> None:
+    """A function of a handler's own, in the middle of a locked block."""
+
+
+class Locks:
+    """Everything that a handler can lock, and whether it is free again."""
+
+    def __init__(self) -> None:
+        self.lock, self.again, self.condition = threading.Lock(), threading.RLock(), threading.Condition()
+        self.semaphore = threading.BoundedSemaphore(1)
+        self.queue: queue.Queue[int] = queue.Queue(maxsize=2)
+        self.held = False
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        self.held = True
+        try:
+            yield
+        finally:
+            self.held = False
+
+    def with_a_lock(self) -> None:
+        with self.lock:
+            pause()
+
+    def with_a_lock_that_can_be_taken_twice(self) -> None:
+        with self.again, self.again:
+            pause()
+
+    def with_a_condition(self) -> None:
+        with self.condition:
+            pause()
+            self.condition.notify_all()
+            pause()
+
+    def with_a_semaphore(self) -> None:
+        with self.semaphore:
+            pause()
+
+    def with_a_queue(self) -> None:
+        self.queue.put(1)
+        self.queue.get()
+
+    def with_a_context_manager(self) -> None:
+        with self.holding():
+            pause()
+
+    def are_free(self) -> bool:
+        locks = (self.lock, self.again, self.condition, self.semaphore, self.queue.mutex)
+        return not self.held and all(lock.acquire(blocking=False) for lock in locks)
+
+
+@pytest.mark.parametrize("use", [name for name in vars(Locks) if name.startswith("with_")])
+def test_no_lock_stays_held(use: str) -> None:
+    """Wherever a handler is interrupted, what it has locked is free after that."""
+
+    def handler(locks: Locks) -> None:
+        while True:
+            getattr(locks, use)()
+
+    for _ in range(12):
+        locks = Locks()
+        call = Call(partial(handler, locks))
+        call.wait(random.uniform(0, 0.005))
+        assert ended(call)
+        assert locks.are_free()
+
+
+def test_a_context_manager_ends_once_whatever_happens() -> None:
+    """The end of a `with` block that is interrupted is not skipped, and not called twice."""
+
+    class Counted:
+        begun = ended = 0
+
+        def __enter__(self) -> None:
+            Counted.begun += 1
+
+        def __exit__(self, *error: object) -> None:
+            Counted.ended += 1
+
+    def handler() -> None:
+        while True:
+            with Counted():
+                pause()
+
+    for _ in range(40):
+        call = Call(handler)
+        call.wait(random.uniform(0, 0.003))
+        assert ended(call)
+        assert Counted.begun == Counted.ended
+
+
+def test_a_cleanup_is_not_interrupted() -> None:
+    """A handler may clean up when its time is up: it is interrupted once."""
+    cleaned: list[str] = []
+
+    def handler() -> None:
+        try:
+            while True:
+                pass
+        finally:
+            began = time.monotonic()
+            while time.monotonic() < began + 0.03:
+                pass
+            cleaned.append("up")
+
+    call = Call(handler)
+    call.wait(0.01)
+
+    assert ended(call)
+    assert cleaned == ["up"]
+
+
+def test_a_busy_event_loop_leaves() -> None:
+    """An asyncio loop catches `TimeIsUp` in some places, and is then told again."""
+
+    async def busy() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    async def handler() -> None:
+        await asyncio.gather(busy(), busy())
+
+    for _ in range(10):
+        call = Call(lambda: asyncio.run(handler()))
+        call.wait(random.uniform(0.01, 0.02))
+        assert ended(call)
