@@ -2,11 +2,14 @@
 
 import asyncio
 import importlib
+import json
 import queue
 import random
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -14,7 +17,11 @@ from typing import Any
 
 import pytest
 
+from port_runner import ActionRouter, ActionRun, Runner
 from port_runner.deadline import RESERVE_SECONDS, Call, Deadline, TimeIsUp
+from port_runner.testing import LambdaContext, kafka_event, run_message
+from tests.support.function_under_test import Function
+from tests.support.project import ROOT
 
 
 def after(seconds: float, margin: float) -> tuple[float, float]:
@@ -259,17 +266,125 @@ def test_a_cleanup_is_not_interrupted() -> None:
     assert cleaned == ["up"]
 
 
-def test_a_busy_event_loop_leaves() -> None:
-    """An asyncio loop catches `TimeIsUp` in some places, and is then told again."""
+def test_a_busy_event_loop_stops() -> None:
+    """An asyncio loop catches `TimeIsUp` in some places, and is then told again: its tasks do not continue."""
+    rounds = [0]
 
     async def busy() -> None:
         while True:
+            rounds[0] += 1
             await asyncio.sleep(0)
 
     async def handler() -> None:
         await asyncio.gather(busy(), busy())
 
+    def has_stopped(call: Call) -> bool:
+        call.abandon()
+        before = rounds[0]
+        return call.wait(0.05) or rounds[0] == before
+
     for _ in range(10):
         call = Call(lambda: asyncio.run(handler()))
         call.wait(random.uniform(0.01, 0.02))
-        assert ended(call)
+        assert any(has_stopped(call) for _ in range(20))
+
+
+# The next event
+
+
+def wait_for_a_queue() -> None:
+    queue.Queue[int]().get()
+
+
+def wait_for_an_event() -> None:
+    threading.Event().wait()
+
+
+def wait_for_a_thread() -> None:
+    thread = threading.Thread(target=time.sleep, args=(60,), daemon=True)
+    thread.start()
+    thread.join()
+
+
+def catch_everything() -> None:
+    while True:
+        with suppress(BaseException):
+            time.sleep(0.001)
+
+
+def compute() -> None:
+    while True:
+        pass
+
+
+def sleep() -> None:
+    time.sleep(30)
+
+
+def clean_up_without_end() -> None:
+    try:
+        compute()
+    finally:
+        compute()
+
+
+def wait_for_a_queue_for_a_moment() -> None:
+    with suppress(queue.Empty):
+        queue.Queue[int]().get(timeout=1.2)
+    compute()
+
+
+def handle_two_events(hang: str) -> None:
+    """Handle an event whose handler hangs, and then another, as Lambda would: in a process of its own."""
+    router = ActionRouter()
+
+    @router.action("hang")
+    def handle(run: ActionRun[Mapping[str, Any]]) -> None:
+        print("hangs\n", end="")  # in one piece, between the lines of other threads
+        globals()[hang]()
+
+    @router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None: ...
+
+    runner = Runner()
+    runner.include(router)
+    runner.lambda_handler(kafka_event(run_message("hang", run_id="r_1")), LambdaContext(2))
+    time.sleep(0.5)  # Lambda pauses a process between two events, and the clock runs on
+    runner.lambda_handler(kafka_event(run_message("resize", run_id="r_2")), LambdaContext(20))
+
+
+def two_events(function: Function, hang: str) -> subprocess.CompletedProcess[str]:
+    function.port.add_run("r_1", "hang")
+    function.port.add_run("r_2", "resize")
+    code = f"from {__name__} import handle_two_events; handle_two_events({hang!r})"
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert [end["status"] for end in function.ends("r_1")] == ["FAILURE"], process.stderr
+    return process
+
+
+@pytest.mark.parametrize("hang", [wait_for_a_queue, wait_for_an_event, wait_for_a_thread, catch_everything])
+def test_a_process_with_a_thread_that_can_do_harm_ends_itself(function: Function, hang: Callable[[], None]) -> None:
+    """A thread that would continue a handler's work in a later event ends the process before that is touched."""
+    process = two_events(function, hang.__name__)
+
+    assert process.returncode == 1
+    assert "hangs" in process.stdout.splitlines()
+    lines = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
+    [line] = [line for line in lines if line.get("event") == "function.ends_itself"]
+    assert (line["level"], line["run_id"], line["action"]) == ("CRITICAL", "r_1", "hang")
+    assert any(frame.endswith(f" {hang.__name__}") for frame in line["frames"])
+    assert "timeout" in line["advice"]
+    assert lines[-1] == line
+    assert not [each for each in function.port.requests if "r_2" in each.path]
+
+
+@pytest.mark.parametrize("hang", [sleep, clean_up_without_end, wait_for_a_queue_for_a_moment])
+def test_a_process_whose_threads_leave_lives_on(function: Function, hang: Callable[[], None]) -> None:
+    """A thread that has left by the next event, leaves then, or leaves once its system call returns, does no harm."""
+    process = two_events(function, hang.__name__)
+
+    assert process.returncode == 0, process.stdout
+    assert "function.ends_itself" not in process.stdout
+    assert [end["status"] for end in function.ends("r_2")] == ["SUCCESS"]
