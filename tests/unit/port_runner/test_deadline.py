@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import json
+import os
 import queue
 import random
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from port_runner import ActionRouter, ActionRun, Runner
-from port_runner.deadline import RESERVE_SECONDS, Call, Deadline, TimeIsUp
+from port_runner.deadline import RESERVE_SECONDS, Call, Deadline, TimeIsUp, end_process_if_harmed
 from port_runner.testing import LambdaContext, kafka_event, run_message
 from tests.support.function_under_test import Function
 from tests.support.project import ROOT
@@ -290,6 +291,57 @@ def test_a_busy_event_loop_stops() -> None:
 
 
 # The next event
+
+
+def in_module(name: str, code: str) -> Callable[[], None]:
+    """Return the function `act` of a module called *name*."""
+    namespace: dict[str, Any] = {"__name__": name, "TimeIsUp": TimeIsUp}
+    exec(code, namespace)
+    act: Callable[[], None] = namespace["act"]
+    return act
+
+
+class ProcessEnded(Exception):
+    pass
+
+
+@pytest.fixture
+def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception instead of the end of the tests' process."""
+
+    def end(status: int) -> None:
+        raise ProcessEnded(status)
+
+    monkeypatch.setattr(os, "_exit", end)
+
+
+@pytest.mark.usefixtures("no_exit")
+@pytest.mark.parametrize("module", ["queue", "importlib._bootstrap", "http.cookiejar", "concurrent.futures.thread"])
+def test_an_exception_in_an_unsafe_place_ends_the_process(module: str) -> None:
+    """If a thread was interrupted where that does harm after all, the process ends, though the thread has left."""
+    call = Call(in_module(module, "def act():\n    raise TimeIsUp"))
+    assert call.wait(5)
+    call.abandon()
+
+    with pytest.raises(ProcessEnded, match="1"):
+        end_process_if_harmed()
+
+
+@pytest.mark.usefixtures("no_exit")
+@pytest.mark.parametrize("module", ["queue", "handlers.queue", "queues"])
+def test_an_exception_at_the_entry_of_a_function_does_no_harm(module: str) -> None:
+    """A thread that is interrupted before a function of an unsafe module begins has left nothing behind."""
+    act = in_module(module, "def act():\n    pass")
+
+    def handler() -> None:
+        while True:
+            act()
+
+    for _ in range(20):
+        call = Call(handler)
+        call.wait(random.uniform(0, 0.003))
+        assert ended(call)
+        end_process_if_harmed()
 
 
 def wait_for_a_queue() -> None:
