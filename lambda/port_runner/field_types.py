@@ -8,7 +8,7 @@ import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal, Union
 
 from .errors import RegistrationError
@@ -74,8 +74,8 @@ def field_type(hint: Any, field: str) -> FieldType:
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return FieldType(Kind.CHOICE, choices=tuple((member.value, member) for member in hint))
-    if origin is None and hint in _PLAIN:
+        return _choice(tuple(hint), field)
+    if origin is None and isinstance(hint, Hashable) and hint in _PLAIN:
         return FieldType(_PLAIN[hint])
     if origin is Secret:
         if arguments[0] is not str and dict not in (arguments[0], typing.get_origin(arguments[0])):
@@ -84,11 +84,22 @@ def field_type(hint: Any, field: str) -> FieldType:
     if origin in (Union, types.UnionType):
         return FieldType(Kind.UNION, tuple(field_type(argument, field) for argument in arguments))
     if origin is Literal:
-        return FieldType(Kind.CHOICE, choices=tuple((value, value) for value in arguments))
+        return _choice(arguments, field)
     if hint is list or origin in (list, Sequence):
         return FieldType(Kind.LIST, (field_type(arguments[0], field) if arguments else ANY,))
-    if hint is dict or (origin in (dict, Mapping) and arguments[0] is str):
+    if hint is dict or (origin in (dict, Mapping) and (not arguments or arguments[0] is str)):
         return FieldType(Kind.DICT, (field_type(arguments[1], field) if arguments else ANY,))
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return FieldType(Kind.DATACLASS, dataclass=hint)
     raise RegistrationError(f"{field} has a type that no input can have: {hint}")
+
+
+def _choice(values: Sequence[Any], field: str) -> FieldType:
+    """Return the type of a field with these values. A member of an ``Enum`` has its value in JSON."""
+    choices = tuple((each.value if isinstance(each, enum.Enum) else each, each) for each in values)
+    if not choices:
+        raise RegistrationError(f"{field} has a type without any choice")
+    for value, _ in choices:
+        if not isinstance(value, str | int | float | list | dict | None):
+            raise RegistrationError(f"{field} has a choice that no input can have: {value!r}")
+    return FieldType(Kind.CHOICE, choices=choices)

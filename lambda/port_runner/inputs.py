@@ -1,8 +1,9 @@
 """Reads a run's inputs into the dataclass of its handler.
 
 Allowed field types: ``str``, ``int``, ``float``, ``bool``, ``Any``, ``Literal`` of these, an ``Enum``, another
-dataclass, a ``list`` or a ``dict`` of any of these, and a union of one of them with ``None``. A field with a default is
-optional. For an input whose name is not a Python name, write ``field(metadata={"input": "docs-url"})``.
+dataclass, a ``list`` or a ``dict`` of any of these, and a union of any of them, also with ``None``. Of a union, the
+first type that fits is taken. A field with a default is optional. For an input whose name is not a Python name, write
+``field(metadata={"input": "docs-url"})``.
 
 A whole number may arrive as ``2.0``, because JSON from JavaScript has one kind of number. For an input that is an
 entity, Port sends the identifier or the entity's object, as the action's author chose. A ``str`` takes the identifier
@@ -108,21 +109,31 @@ class Misfits(Misfit):
 MISSING = "given"
 
 
-def _dataclass_reader(kind: type) -> Reader:
+def _input_fields(kind: type) -> list[tuple[dataclasses.Field[Any], FieldType]]:
+    """Return the fields of the dataclass *kind* that are inputs, with their types. Raises ``RegistrationError``."""
     try:
         hints = typing.get_type_hints(kind)
-    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+    except RecursionError:
+        raise
+    except Exception as error:  # a type in quotes can be any expression
         raise RegistrationError(f"{kind.__qualname__} has a field of an unknown type: {error}") from None
-    _refuse_nested_secrets(kind, hints)
-    readers = {
-        field.name: (
-            str(field.metadata.get("input", field.name)),
-            _reader(field_type(hints[field.name], f"{kind.__qualname__}.{field.name}")),
-            field,
-        )
+    for name, hint in hints.items():
+        if hint is dataclasses.InitVar or isinstance(hint, dataclasses.InitVar):
+            raise RegistrationError(f"{kind.__qualname__}.{name} is an InitVar, which no input can be: make it a field")
+    if not kind.__dataclass_params__.init:  # type: ignore[attr-defined]
+        raise RegistrationError(f"{kind.__qualname__} has init=False, so nothing can make it of inputs")
+    return [
+        (field, field_type(hints[field.name], f"{kind.__qualname__}.{field.name}"))
         for field in dataclasses.fields(kind)
         if field.init
-    }
+    ]
+
+
+def _dataclass_reader(kind: type) -> Reader:
+    readers: dict[str, tuple[str, Reader, dataclasses.Field[Any]]] = {}
+    for field, of in _input_fields(kind):
+        _refuse_nested_secret(of, f"{kind.__qualname__}.{field.name}")
+        readers[field.name] = (str(field.metadata.get("input", field.name)), _reader(of), field)
 
     def read(values: Any) -> Any:
         values = _object_in(values)
@@ -150,22 +161,16 @@ def _dataclass_reader(kind: type) -> Reader:
     return read
 
 
-def _refuse_nested_secrets(kind: type, hints: Mapping[str, Any]) -> None:
+def _refuse_nested_secret(of: FieldType, name: str) -> None:
     """Raise ``RegistrationError`` for a secret within an input: Port encrypts whole inputs only."""
-    for field in dataclasses.fields(kind):
-        name = f"{kind.__qualname__}.{field.name}"
-        of = field_type(hints[field.name], name)
-        members = of.parts if of.kind is Kind.UNION else (of,)
-        if any(_holds_secret(member) for member in members if member.kind is not Kind.SECRET):
-            raise RegistrationError(f"{name} has a secret within it, but Port encrypts whole inputs: make it an input")
+    members = of.parts if of.kind is Kind.UNION else (of,)
+    if any(_holds_secret(member) for member in members if member.kind is not Kind.SECRET):
+        raise RegistrationError(f"{name} has a secret within it, but Port encrypts whole inputs: make it an input")
 
 
 def _holds_secret(of: FieldType) -> bool:
-    if of.dataclass is not None:
-        hints = typing.get_type_hints(of.dataclass)
-        fields = [field_type(hints[field.name], field.name) for field in dataclasses.fields(of.dataclass)]
-        return any(each.kind is Kind.SECRET or _holds_secret(each) for each in fields)
-    return any(part.kind is Kind.SECRET or _holds_secret(part) for part in of.parts)
+    parts = of.parts if of.dataclass is None else [part for _, part in _input_fields(of.dataclass)]
+    return any(part.kind is Kind.SECRET or _holds_secret(part) for part in parts)
 
 
 def _absent(read: Reader) -> Any:
@@ -274,9 +279,10 @@ def _union_reader(readers: Sequence[Reader]) -> Reader:
             except Misfit as misfit:
                 if each is not _none:
                     misfits.append(misfit)
-        if len(misfits) == 1:
-            raise misfits[0]
-        raise Misfit(" or ".join(misfit.expected for misfit in misfits))
+        within = [misfit for misfit in misfits if isinstance(misfit, Misfits)]
+        if within:  # the value is of the right kind: say what is missing from the type that comes closest
+            raise min(within, key=lambda misfits: len(misfits.found))
+        raise Misfit(" or ".join(dict.fromkeys(misfit.expected for misfit in misfits)))
 
     return read
 

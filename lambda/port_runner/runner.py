@@ -15,7 +15,7 @@ from typing import Any
 from . import logs
 from .bounded import BoundedDict
 from .changes import CHANGE_LOG, Change, ChangeLog, ChangeRoute, add_change_route, read_change
-from .deadline import Deadline
+from .deadline import Deadline, end_process_if_harmed
 from .errors import MessageError, PortRunnerError, RecordsNotConsumed
 from .failure_queue import FailureQueue
 from .kafka import Record, records_from_event
@@ -75,6 +75,7 @@ class Runner:
         must redeliver. Otherwise raise ``RecordsNotConsumed``, and Lambda redelivers the whole batch. Raises
         ``ConfigurationError``, before anything is done, if the environment is not valid.
         """
+        end_process_if_harmed()
         if self._processor is None:
             self._processor = RecordProcessor(
                 Settings.from_environment(), self._routes, self._change_routes, self._paths

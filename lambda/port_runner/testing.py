@@ -6,19 +6,23 @@ assert run.entities["vm", "vm-r_test"].properties["deployed"] == "Deploying"
 """
 
 import base64
+import dataclasses
+import enum
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .changes import Change, EntityChange
-from .errors import PortNotFoundError
+from .errors import InputError, PortNotFoundError
+from .inputs import make_reader
 from .kafka import Record
 from .messages import RunRequest
 from .port_api import Entity, PortClient, with_identifier
 from .run import ActionRun
 from .run_api import ActionRunApi
+from .secret_inputs import Secret
 
 TOPIC = "org_test.runs"
 SECONDS = 60.0
@@ -158,7 +162,12 @@ def make_run[I](
     entity: Mapping[str, Any] | None = None,
     message: Any = None,
 ) -> RecordedRun[I]:
-    """Return a run of *action* with *inputs*, to call its handler with."""
+    """Return a run of *action* with *inputs*, to call its handler with.
+
+    Raises ``InputError`` if the runner would never make this instance of the handler's dataclass.
+    """
+    if dataclasses.is_dataclass(inputs):
+        _check(inputs)
     run_request = RunRequest(
         record=Record(topic=TOPIC, partition=0, offset=0, group=f"{TOPIC}-0"),
         run_id=run_id,
@@ -261,6 +270,62 @@ class LambdaContext:
 
     def get_remaining_time_in_millis(self) -> int:
         return max(0, int((self._end - time.monotonic()) * 1000))
+
+
+def _check(inputs: Any) -> None:
+    """Raise ``InputError`` if the runner does not make such *inputs* of their JSON."""
+    made = make_reader(type(inputs))(_as_sent(inputs))
+    for path, kind in _differences(inputs, made):
+        raise InputError(f"The inputs do not fit: {path} must be of the type {kind.__name__}.", input=path)
+
+
+def _as_sent(value: Any) -> Any:
+    """Return the decrypted JSON that the runner would read *value* from."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        given = {field: getattr(value, field.name) for field in _input_fields(value)}
+        # A default is not read, so it can have a type that JSON does not have.
+        return {_input_name(field): _as_sent(each) for field, each in given.items() if not _is_default(field, each)}
+    if isinstance(value, Secret):
+        content = value.reveal()
+        return value if isinstance(content, str) else Secret(json.dumps(content))  # Port encrypts an object as JSON
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {name: _as_sent(each) for name, each in value.items()}
+    return [_as_sent(each) for each in value] if isinstance(value, list) else value
+
+
+def _differences(given: Any, made: Any, path: str = "") -> Iterator[tuple[str, type]]:
+    """Return where the type of *given* is not that of *made*, which a reader of ordinary values does not mind."""
+    if dataclasses.is_dataclass(made) and type(given) is type(made):
+        for field in _input_fields(made):
+            name = f"{path}.{_input_name(field)}".lstrip(".")
+            yield from _differences(getattr(given, field.name), getattr(made, field.name), name)
+    elif isinstance(made, list) and isinstance(given, list):
+        for index, (one, other) in enumerate(zip(given, made, strict=False)):
+            yield from _differences(one, other, f"{path}[{index}]")
+    elif isinstance(made, dict) and isinstance(given, dict):
+        for name, each in made.items():
+            yield from _differences(given.get(name), each, f"{path}.*")
+    elif type(given) is not type(made) and not _are_numbers(given, made):
+        yield path, type(made)
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(type(value) in (int, float) for value in values)
+
+
+def _input_fields(inputs: Any) -> list[Any]:
+    return [field for field in dataclasses.fields(inputs) if field.init]
+
+
+def _input_name(field: Any) -> str:
+    return str(field.metadata.get("input", field.name))
+
+
+def _is_default(field: Any, value: Any) -> bool:
+    made = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return type(value) is type(made) and bool(value == made)
 
 
 def _without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:

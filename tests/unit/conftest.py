@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from port_runner import logs
+from port_runner import deadline, logs
 from port_runner.bounded import BoundedDict
 from port_runner_sandbox.fake_port import FakePort
 from tests.support.fake_lambda import REGION, FakeLambda
@@ -18,6 +18,12 @@ def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """No line of one test is masked for a secret of another."""
     monkeypatch.setattr(logs, "_secrets", set())
     monkeypatch.setattr(logs, "_secrets_of_runs", BoundedDict(logs.SECRETS_OF_RUNS))
+
+
+@pytest.fixture(autouse=True)
+def no_abandoned_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test ends the process because of a thread that another test has left behind."""
+    monkeypatch.setattr(deadline, "_abandoned", [])
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ class Nothing:
 
 @dataclass(frozen=True)
 class NoChoices:
-    value: Literal[b"eu"]
+    value: Literal[None]
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,28 @@
 
 import enum
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field, fields, make_dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import (  # noqa: UP035, users may still write them
+    Annotated,
+    Any,
+    ClassVar,
+    Dict,
+    Final,
+    List,
+    Literal,
+    LiteralString,
+    NamedTuple,
+    Never,
+    NewType,
+    NotRequired,
+    Required,
+    Self,
+    TypedDict,
+)
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -28,6 +47,12 @@ class Level(enum.IntEnum):
 class Disk:
     size: int
     label: str | None = None
+
+
+@dataclass(frozen=True)
+class Volume:
+    name: str
+    size: str
 
 
 @dataclass(frozen=True)
@@ -141,6 +166,13 @@ def test_every_type_at_once() -> None:
         (Literal[1, 2], 1.0, 1),
         (Literal["a", None], None, None),
         (Level, 1, Level.HIGH),
+        (Literal[Size.LARGE], "l", Size.LARGE),
+        (Annotated[int, "cores"], 2.0, 2),
+        (list[Annotated[int, []]], [2.0], [2]),
+        (Dict, {"a": 1}, {"a": 1}),  # noqa: UP006
+        (List[Disk], [{"size": 1}], [Disk(1)]),  # noqa: UP006
+        (Disk | Volume, {"name": "a", "size": "b"}, Volume("a", "b")),
+        ("int | None", 2.0, 2),
         (list, [1, "a"], [1, "a"]),
         (list[Any], [None], [None]),
         (dict, {"a": {"b": 1}}, {"a": {"b": 1}}),
@@ -313,6 +345,28 @@ def test_required_inputs_that_are_left_out_are_missing() -> None:
         assert sentence_for(of_type(hint), {}) == "The inputs do not fit: x is missing."
 
 
+@pytest.mark.parametrize(
+    ("hint", "value", "said"),
+    [
+        (Disk | list[int], {"size": "x"}, "x.size must be a whole number"),
+        (int | Disk, {}, "x.size is missing"),
+        (Disk | Volume, {"size": "x"}, "x.size must be a whole number"),
+        (Volume | Disk, {"size": "x"}, "x.name is missing"),
+        (Volume | Disk, {"size": []}, "x.size must be a whole number"),
+        (list[Disk] | list[Volume], [{"size": 1}, {"size": []}], "x[1].size must be a whole number"),
+        (list[Disk | None] | None, [None, {"size": []}], "x[1].size must be a whole number"),
+        (dict[str, Disk | int], {"s3cret": {"size": "x"}}, "x.*.size must be a whole number"),
+        (list[Disk | list[Disk]], [[{"size": 1, "label": 2}]], "x[0][0].label must be text"),
+        (Disk | Volume | list[int], 5, "x must be an object or a list"),
+        (Disk | Volume, 5, "x must be an object"),
+        (Literal["eu", 1, True] | Disk, "us", "x must be one of eu, 1, True or an object"),
+    ],
+)
+def test_misfits_in_a_union_are_said_with_their_place(hint: Any, value: Any, said: str) -> None:
+    """If the value is of one member's kind, its misfit is named by its path: that of the member that comes closest."""
+    assert sentence_for(of_type(hint), {"x": value}) == f"The inputs do not fit: {said}."
+
+
 # What cannot be registered
 
 
@@ -340,6 +394,96 @@ def test_types_that_no_input_can_have(hint: Any) -> None:
     """A field of a type that JSON cannot give is refused at import, by its name."""
     with pytest.raises(RegistrationError, match=r"Inputs\.x has a type that no input can have"):
         make_reader(of_type(hint))
+
+
+type Alias = list[Disk]
+type Endless = list[Endless]
+
+
+@dataclass
+class Generic[T]:
+    item: T
+
+
+class Pair(NamedTuple):
+    first: int
+
+
+class Typed(TypedDict):
+    first: Required[int]
+    second: NotRequired[int]
+
+
+class Pairs(enum.Enum):
+    ONE = (1, 1)
+
+
+class Nothing(enum.Enum):
+    pass
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        *(
+            Alias,
+            Endless,
+            list[Alias],
+            NewType("Cores", int),
+            Secret,
+            Self,
+            Never,
+            LiteralString,
+            Final[int],
+            type[int],
+        ),
+        *(Generic, Generic[int], list[Generic[int]], Pair, Typed, Pairs, Nothing, Literal[b"eu"], Literal["eu", b"us"]),
+        *(Decimal, datetime, date, UUID, Sequence, tuple, [int], {}, 5, ..., "1 / 0", "print", InitVar, InitVar[int]),
+        *(list[InitVar[int]], Secret[int], Secret[Alias], Callable[[int], int]),  # type: ignore[type-var]
+    ],
+    ids=str,
+)
+def test_every_other_type_is_refused(hint: Any) -> None:
+    """A type that no input can have is refused with the name of its dataclass, also of one within another."""
+    inputs: Any = make_dataclass("Inputs", [("x", hint)])
+
+    with pytest.raises(RegistrationError, match=r"Inputs|Generic"):
+        make_reader(inputs)
+    with pytest.raises(RegistrationError, match=r"Inputs|Generic"):
+        make_reader(make_dataclass("Outer", [("inners", list[inputs])]))
+
+
+@dataclass
+class WithInitVar:
+    cpu: int
+    twice: InitVar[int] = 5
+
+    def __post_init__(self, twice: int) -> None:
+        self.cpu += twice
+
+
+def test_an_init_var_is_refused() -> None:
+    """An InitVar is no field, so it would never be read. With or without a default it is refused by its name."""
+    with pytest.raises(RegistrationError, match=r"^WithInitVar\.twice is an InitVar"):
+        make_reader(WithInitVar)
+
+
+def test_a_dataclass_without_its_own_init_is_refused() -> None:
+    """With init=False, nothing takes the inputs."""
+    with pytest.raises(RegistrationError, match="Inputs has init=False"):
+        make_reader(make_dataclass("Inputs", [("x", int)], init=False))
+
+
+def test_fields_that_are_no_inputs_have_any_type() -> None:
+    """The type of a field with init=False, or of a ClassVar, does not matter."""
+
+    @dataclass
+    class Inputs:
+        cpu: int
+        digest: bytes = field(init=False, default=b"")
+        known: ClassVar[set[int]] = set()
+
+    assert make_reader(Inputs)({"cpu": 1}) == Inputs(cpu=1)
 
 
 @pytest.mark.parametrize("hint", ["Nowhere", "enum.Nowhere", "list[", "int | 'x"])

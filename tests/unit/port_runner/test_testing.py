@@ -1,17 +1,27 @@
 """The helpers for users' own tests behave as the real run, and make what Port and Lambda send."""
 
+import enum
 import inspect
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import pytest
 
 import port_runner.testing
 from handlers.vm import CreateVm, create_vm
-from port_runner import ActionRun, Entity, MessagePaths, PortApiError, Success
+from port_runner import (
+    ActionRun,
+    Entity,
+    InputError,
+    MessagePaths,
+    PortApiError,
+    RegistrationError,
+    Secret,
+    Success,
+)
 from port_runner.kafka import records_from_event
 from port_runner.messages import RunRequest, read_message
 from port_runner.testing import LambdaContext, RecordedRun, kafka_event, make_run, run_message
@@ -241,3 +251,107 @@ def test_inputs_without_a_dataclass_are_a_mapping() -> None:
     inputs: Mapping[str, Any] = {"cpu": 2}
 
     assert make_run("resize_vm", inputs).inputs["cpu"] == 2
+
+
+class Kind(enum.Enum):
+    SMALL = "s"
+
+
+@dataclass
+class Disk:
+    size: int
+    label: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Everything:
+    whole: int = 1
+    number: float = 1.5
+    text: str = "a"
+    anything: Any = None
+    maybe: str | None = "eu"
+    either: int | str = 1
+    kind: Kind = Kind.SMALL
+    disk: Disk | None = None
+    disks: list[Disk] = field(default_factory=list)
+    names: Sequence[str] = ()
+    free: dict[str, Any] = field(default_factory=dict)
+    password: Secret[str] | None = None
+    login: Secret[dict[str, Any]] | None = None
+    hyphened: str = field(default="", metadata={"input": "docs-url"})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"whole": 2, "number": 3, "either": "a", "maybe": "us"},
+        {"disk": Disk(1, "a"), "disks": [Disk(1), Disk(2)], "names": ["a"], "kind": Kind.SMALL},
+        {"anything": [1, {"a": None}], "free": {"a": [Secret("s3cret")]}},
+        {"password": Secret("s3cret"), "login": Secret({"user": "a"}), "anything": Secret("s3cret")},
+    ],
+)
+def test_inputs_that_the_runner_can_make(given: Any) -> None:
+    """A handler is tested with any instance that a run can give it, secrets and defaults of any type included."""
+    inputs = Everything(**given)
+
+    assert make_run("resize_vm", inputs).inputs is inputs
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"whole": "two"}, "whole must be a whole number"),
+        ({"whole": True}, "whole must be a whole number"),
+        ({"either": 1.5}, "either must be a whole number or text"),
+        ({"text": None}, "text must be of the type str"),
+        ({"maybe": None}, "maybe must be of the type str"),
+        ({"hyphened": 5}, "docs-url must be text"),
+        ({"names": ("a",)}, "names must be a list"),
+        ({"kind": "s"}, "kind must be of the type Kind"),
+        ({"disk": {"size": 1}}, "disk must be of the type Disk"),
+        ({"disk": Disk("1")}, "disk.size must be a whole number"),  # type: ignore[arg-type]
+        ({"disks": [Disk(1), {"size": 1}]}, "disks[1] must be of the type Disk"),
+        ({"disks": [Disk(1), Disk(1, 2)]}, "disks[1].label must be text"),  # type: ignore[arg-type]
+        ({"free": {"s3cret": Disk(1)}}, "free.* must be of the type dict"),
+        ({"anything": Kind.SMALL}, "anything must be of the type str"),
+        ({"password": "s3cret"}, "password must be of the type Secret"),
+        ({"text": Secret("s3cret")}, "text must be of the type str"),
+    ],
+)
+def test_inputs_that_the_runner_never_makes(given: Any, said: str) -> None:
+    """A handler cannot be tested with inputs that no run can give it. The sentence is that of a run, without values."""
+    with pytest.raises(InputError) as caught:
+        make_run("resize_vm", Everything(**given))
+
+    assert str(caught.value) == f"The inputs do not fit: {said}."
+    assert caught.value.input == said.split(" must")[0]
+
+
+def test_inputs_that_compute_a_field() -> None:
+    """A dataclass may change its own fields: the values are not compared, only their types."""
+
+    @dataclass
+    class Inputs:
+        cpu: int
+        memory: int = 1
+
+        def __post_init__(self) -> None:
+            self.cpu *= 2
+            self.memory += self.cpu
+
+    inputs = Inputs(2)
+
+    assert make_run("resize_vm", inputs).inputs is inputs
+    assert inputs == Inputs(2)
+
+
+@dataclass
+class WithInitVar:
+    cpu: InitVar[int]
+
+
+def test_inputs_that_cannot_be_registered() -> None:
+    """A dataclass that no handler can be registered with is refused in its test too."""
+    with pytest.raises(RegistrationError, match=r"WithInitVar\.cpu is an InitVar"):
+        make_run("resize_vm", WithInitVar(1))
