@@ -17,6 +17,7 @@ SHOWN_ELSEWHERE = (
     "timestamp",
     "level",
     "event",
+    "logger",
     "run_id",
     "request_id",
     "action",
@@ -72,10 +73,20 @@ def read_line(text: str, at: int, *, id: str = "", stream: str = "") -> LogLine 
         return LogLine(at, text, id=id, stream=stream)
     if "_aws" in content:
         return None
-    if not (isinstance(content.get("event"), str) and isinstance(content.get("level"), str)):
+    event, level = _event(content), content.get("level")
+    if event is None or not isinstance(level, str):
         return LogLine(at, text, id=id, stream=stream)
-    fields = {name: value for name, value in content.items() if name not in ("timestamp", "level", "event")}
-    return LogLine(at, content["event"], content["level"], fields, id, stream)
+    fields = {name: value for name, value in content.items() if name not in ("timestamp", "level", "event", "message")}
+    return LogLine(at, event, level, fields, id, stream)
+
+
+def _event(content: Mapping[str, Any]) -> str | None:
+    """Return the event of the runner's own line, or the logger and its message of any other line of the function."""
+    if isinstance(event := content.get("event"), str):
+        return event
+    if isinstance(message := content.get("message"), str) and isinstance(logger := content.get("logger"), str):
+        return f"{logger}: {message}"
+    return None
 
 
 def render_line(line: LogLine, *, with_error: bool = True) -> Text:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from port_runner import PortApiError, PortNotFoundError, PortUnavailableError
+from port_runner import ConfigurationError, PortApiError, PortNotFoundError, PortUnavailableError
 from port_runner.port_http import PortHttp
 from port_runner.settings import Credentials
 from port_runner_cli.clients.aws import asking_aws, aws_client
@@ -194,6 +194,8 @@ class PortConnection:
         except PortApiError as error:
             kind = PortUnavailable if _is_unavailable(error) else PortRefused
             raise kind(self._sentence(error, what)) from error
+        except ConfigurationError as error:  # a proxy or a certificate's file in the environment
+            raise SettingsError(f"{error}.") from error
         except ValueError as error:  # a file may hold NaN, which Python reads and JSON does not have
             raise CommandFailed(f"Nothing was sent to Port ({what}): {error}. Correct the value.") from error
 

@@ -2,7 +2,7 @@
 
 import json
 
-from port_runner_cli.log_lines import read_line
+from port_runner_cli.log_lines import read_line, render_line
 
 
 def test_which_lines_are_errors() -> None:
@@ -20,6 +20,18 @@ def test_which_lines_are_errors() -> None:
         found = read_line(text, 0)
         assert found is not None
         assert found.is_error is is_error
+
+
+def test_lines_of_handlers_are_shown_with_their_loggers() -> None:
+    """A line of a handler's own logger reads as its logger and message, with its fields."""
+    text = '{"level": "INFO", "logger": "handlers.vm", "message": "Asking EC2", "run_id": "r_1", "zone": "a"}'
+
+    line = read_line(text, 0)
+
+    assert line is not None
+    shown = render_line(line).plain
+    assert "INFO     handlers.vm: Asking EC2  zone=a" in shown
+    assert "run_id" not in shown
 
 
 def test_metrics_and_empty_lines_are_not_for_people() -> None:

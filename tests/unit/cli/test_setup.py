@@ -15,7 +15,7 @@ from click.testing import Result
 from moto import mock_aws
 
 import port_runner_cli.clients.port
-from port_runner_cli.clients.port import base_url
+from port_runner_cli.clients.port import PortConnection, base_url
 from port_runner_cli.commands.setup import read_definitions
 from port_runner_cli.output import SettingsError
 from port_runner_sandbox.fake_port import FakePort
@@ -149,6 +149,18 @@ def test_default_address_is_the_eu_region() -> None:
     ):
         with pytest.raises(SettingsError, match="no address of Port"):
             base_url(url)
+
+
+@pytest.mark.parametrize(("name", "value"), [("REQUESTS_CA_BUNDLE", "/no/such/file"), ("HTTPS_PROXY", "http://[")])
+def test_settings_of_the_network_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A variable with which no request can be sent is named in a sentence."""
+    for variable in ("no_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.upper(), raising=False)
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError, match=name):
+        PortConnection("https://port.example.invalid", "a client id", "a client secret")
 
 
 @pytest.mark.parametrize("name", ["PORT_CLIENT_ID", "PORT_CLIENT_SECRET"])

@@ -180,7 +180,8 @@ class Handled:
     def good(self) -> bool:
         """Return whether something was handled, and nothing failed."""
         handled = [line for line in self.lines if line.event in ("run.reported", "change.handled")]
-        bad = [line for line in self.lines if line.is_error or line.event == "action.unknown"]
+        own = [line for line in self.lines if "logger" not in line.fields]  # the others are the handlers' affair
+        bad = [line for line in own if line.is_error or line.event == "action.unknown"]
         failed = [line for line in handled if line.fields.get("status") == "FAILURE"]
         return bool(handled) and not bad and not failed and self.raised is None
 
