@@ -18,6 +18,7 @@ from port_runner_sandbox.fake_port import queries
 from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply
 from port_runner_sandbox.fake_port.faults import Drop, Fault
 from port_runner_sandbox.fake_port.http_server import MAX_DEPTH, Answer, HttpServer, Received, to_json
+from port_runner_sandbox.fake_port.rate_limit import RateLimit
 from port_runner_sandbox.fake_port.runs import LogOrder, Runs
 from port_runner_sandbox.fake_port.schemas import ACCESS_TOKEN, Refused, check
 
@@ -46,8 +47,8 @@ class FakePort:
     nothing arrives for `idle_seconds` are closed. With `certificates`, Port speaks TLS.
 
     `runs`, `run_logs`, `entities`, `blueprints`, `actions` and `node_runs` are the contents of this Port. `requests`
-    holds every request, in order of arrival. `changed` is a condition that is notified after each request. Hold it to
-    read several of these at one moment.
+    holds every request, in order of arrival. `rate_limit` may be set and taken away at any time. `changed` is a
+    condition that is notified after each request. Hold it to read several of these at one moment.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class FakePort:
         self.token_life_seconds = token_life_seconds
         self.kafka_credentials = kafka_credentials
         self.requests: list[Received] = []
+        self.rate_limit: RateLimit | None = None
         self.changed = threading.Condition(threading.RLock())
         self._faults: list[Fault] = []
         self._token: tuple[str, float] | None = None
@@ -210,18 +212,22 @@ class FakePort:
             self.requests.append(request)
             fault = next((fault for fault in self._faults if fault.takes(request)), None)
             self.changed.notify_all()
+            within_limit, limits = self.rate_limit.count() if self.rate_limit else (True, {})
+        if not within_limit:
+            refused = Refused(429, "rate_limit_exceeded", "Too many requests")
+            return self._answered(request, Answer.json(429, refused.document()), limits)
         if fault is None:
-            return self._answered(request, self._carry_out(request))
+            return self._answered(request, self._carry_out(request), limits)
         if self._closing.wait(fault.delay) or fault.drop == "before":
             return None
-        answer = self._answered(request, fault.dress(fault.instead() or self._carry_out(request)))
+        answer = self._answered(request, fault.dress(fault.instead() or self._carry_out(request)), limits)
         return None if fault.drop == "after" else answer
 
-    def _answered(self, request: Received, answer: Answer) -> Answer:
+    def _answered(self, request: Received, answer: Answer, limits: Mapping[str, str]) -> Answer:
         with self.changed:
             request.status = answer.status
             self.changed.notify_all()
-        return replace(answer, headers={"X-Trace-Id": request.trace_id, **answer.headers})
+        return replace(answer, headers={"X-Trace-Id": request.trace_id, **limits, **answer.headers})
 
     def _carry_out(self, request: Received) -> Answer:
         try:
