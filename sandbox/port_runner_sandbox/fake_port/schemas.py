@@ -137,8 +137,8 @@ ENTITY: Schema = {
     "type": "object",
     "properties": {
         "identifier": ENTITY_IDENTIFIER,
-        "title": STRING,
-        "icon": STRING,
+        "title": _OPTIONAL_STRING,
+        "icon": _OPTIONAL_STRING,
         "team": {"anyOf": [STRING, STRINGS]},
         "properties": OBJECT,
         "relations": {"type": "object", "additionalProperties": _RELATED},
