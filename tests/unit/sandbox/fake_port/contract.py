@@ -1,7 +1,7 @@
 """The operations of the fake Port as Port publishes them, in short: parameters, bodies and answers.
 
-It is written apart from the fake Port's own rules, so that each finds the mistakes of the other. `OPENAPI` is the same
-as an OpenAPI document, for schemathesis.
+The table is written apart from the fake Port's own rules, so that each finds the mistakes of the other. Replacing an
+action is left out: its body is that of a new action, and takes long. `OPENAPI` is the same as an OpenAPI document.
 """
 
 from dataclasses import dataclass, field
@@ -105,6 +105,200 @@ ENTITY_CHANGE = obj(
     }
 )
 
+# Definitions of blueprints
+
+SHORT: Schema = {"type": "string", "maxLength": 100}
+TYPE = enum("string", "number", "boolean", "object", "array")
+FORMATS = ["date-time", "url", "email", "idn-email", "ipv4", "ipv6", "markdown", "yaml", "user", "team", "proto"]
+URL: Schema = {"type": "string", "format": "uri"}
+NUMBER: Schema = {"type": "number"}
+OF_USER = obj({"context": enum("user", "userTeams"), "property": TEXT}, "context", "property", more=True)
+VALUE = either(TEXT, NUMBER, BOOLEAN, NULL, TEXTS, array(NUMBER), array(BOOLEAN), OF_USER)
+RULES = either(
+    obj({"property": TEXT, "operator": enum("isEmpty", "isNotEmpty")}, "property", "operator"),
+    obj(
+        {"property": either(TEXT, OF_USER), "operator": enum("!=", "beginsWith", "in", "notIn"), "value": VALUE},
+        *("property", "operator", "value"),
+    ),
+)
+SEARCH = obj({"combinator": enum("and", "or"), "rules": array(RULES)}, "combinator", "rules")
+SPECIFIED = {
+    "format": enum(*FORMATS, "labeled-url"),
+    "spec": enum("open-api", "embedded-url", "async-api"),
+    "specAuthentication": obj(
+        {"clientId": TEXT, "authorizationUrl": URL, "tokenUrl": URL, "authorizationScope": TEXTS},
+        *("clientId", "authorizationUrl", "tokenUrl"),
+    ),
+    "icon": TEXT,
+    "description": TEXT,
+    "title": SHORT,
+    "type": TYPE,
+}
+PROPERTY = obj({**SPECIFIED, "format": enum(*FORMATS, "labeled-url", "timer", "blueprints")}, "type", more=True)
+PERIOD = enum("hour", "day", "week", "month", "total")
+AGGREGATION = obj(
+    {
+        "title": SHORT,
+        "target": TEXT,
+        "type": enum("number"),
+        "pathFilter": array(obj({"path": array(TEXT, minItems=1), "fromBlueprint": TEXT}, "path"), maxItems=1),
+        "calculationSpec": either(
+            obj({"calculationBy": enum("entities"), "func": enum("count")}, "calculationBy", "func"),
+            obj(
+                {"calculationBy": enum("entities"), "func": enum("average"), "averageOf": PERIOD},
+                *("calculationBy", "func", "averageOf"),
+            ),
+            obj(
+                {"calculationBy": enum("property"), "func": enum("sum", "min", "max", "median"), "property": TEXT},
+                *("calculationBy", "func", "property"),
+            ),
+        ),
+    },
+    *("title", "target", "calculationSpec"),
+)
+BLUEPRINT_CHANGE = obj(
+    {
+        "identifier": {"type": "string", "maxLength": 100, "pattern": r"^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/-]+$"},
+        "title": {**SHORT, "minLength": 1},
+        "description": {"type": "string", "maxLength": 200},
+        "icon": TEXT,
+        "schema": obj({"properties": each(PROPERTY, PROPERTY_NAME, 100), "required": TEXTS}, "properties"),
+        "relations": each(
+            obj({"target": TEXT, "many": BOOLEAN, "required": BOOLEAN, "title": SHORT}, "target", "many", "required"),
+            *(PROPERTY_NAME, 100),
+        ),
+        "mirrorProperties": each(
+            obj({"path": {"type": "string", "pattern": r"^([A-Za-z0-9@_=$-]+\.)+[^.]+$"}, "title": SHORT}, "path"),
+            PROPERTY_NAME,
+            100,
+        ),
+        "calculationProperties": each(
+            obj({**SPECIFIED, "calculation": TEXT, "colorized": BOOLEAN}, "calculation", "type"), PROPERTY_NAME, 100
+        ),
+        "aggregationProperties": each(AGGREGATION, PROPERTY_NAME, 100),
+        "changelogDestination": either(
+            obj({"type": enum("KAFKA")}, "type"),
+            obj({"type": enum("WEBHOOK"), "url": URL, "agent": BOOLEAN}, "type", "url"),
+        ),
+        "ownership": either(
+            obj({"type": enum("Direct")}, "type"), obj({"type": enum("Inherited"), "path": TEXT}, "type", "path")
+        ),
+    },
+    *("title", "schema"),
+    more=True,
+)
+BLUEPRINT: Schema = {**BLUEPRINT_CHANGE, "required": ["identifier", "title", "schema"]}
+
+# Definitions of actions
+
+JQ = obj({"jqQuery": TEXT}, "jqQuery")
+VISIBLE = either(BOOLEAN, JQ)
+INPUT = obj(
+    {
+        "type": TYPE,
+        "format": enum("date-time", "url", "email", "entity", "user", "team", "markdown", "multi-line", "labeled-url"),
+        "icon": TEXT,
+        "blueprint": TEXT,
+        "dependsOn": TEXTS,
+        "visible": VISIBLE,
+        "sort": obj({"property": TEXT, "order": enum("ASC", "DESC")}, "property", "order", more=True),
+    },
+    "type",
+    more=True,
+)
+INPUTS: Schema = {
+    "properties": each(INPUT, PROPERTY_NAME),
+    "required": either(TEXTS, JQ),
+    "titles": each(
+        obj(
+            {
+                "title": {"type": "string", "minLength": 1, "maxLength": 140},
+                "description": {"type": "string", "maxLength": 1000},
+                "visible": VISIBLE,
+            },
+            more=True,
+        ),
+        PROPERTY_NAME,
+    ),
+}
+USER_INPUTS = either(
+    obj({**INPUTS, "order": TEXTS}, "properties"),
+    obj(
+        {**INPUTS, "steps": array(obj({"title": TEXT, "order": TEXTS, "visible": VISIBLE}, "title"))},
+        *("properties", "steps"),
+    ),
+)
+BUTTON: Schema = {"type": "string", "minLength": 2, "maxLength": 15, "pattern": r"^\S.*\S$"}
+SELF_SERVICE: Schema = {
+    "type": enum("self-service"),
+    "userInputs": USER_INPUTS,
+    "actionCardButtonText": BUTTON,
+    "executeActionButtonText": BUTTON,
+}
+VM: Schema = {"blueprintIdentifier": enum("vm")}
+TRIGGERS = [
+    obj({**SELF_SERVICE, **VM, "operation": enum("CREATE")}, "type", "operation", "userInputs"),
+    obj(
+        {**SELF_SERVICE, **VM, "operation": enum("DAY-2", "DELETE"), "condition": SEARCH},
+        *("type", "operation", "userInputs", "blueprintIdentifier"),
+    ),
+    obj(
+        {
+            "type": enum("automation"),
+            "event": either(
+                obj({**VM, "type": enum("ENTITY_CREATED", "ANY_ENTITY_CHANGE")}, "type", "blueprintIdentifier"),
+                obj(
+                    {**VM, "type": enum("TIMER_PROPERTY_EXPIRED"), "propertyIdentifier": TEXT},
+                    *("type", "blueprintIdentifier", "propertyIdentifier"),
+                ),
+                obj({"type": enum("RUN_UPDATED"), "actionIdentifier": TEXT}, "type", "actionIdentifier"),
+            ),
+            "condition": obj(
+                {"type": enum("JQ"), "expressions": TEXTS, "combinator": enum("and", "or")}, "type", "expressions"
+            ),
+        },
+        *("type", "event"),
+    ),
+]
+BODY = either(ANY_OBJECT, array({}))
+INVOCATIONS = [
+    obj({"type": enum("KAFKA"), "payload": BODY}, "type"),
+    obj(
+        {
+            "type": enum("WEBHOOK"),
+            "url": TEXT,
+            "agent": either(BOOLEAN, TEXT),
+            "method": TEXT,
+            "headers": each(TEXT),
+            "body": BODY,
+        },
+        *("type", "url"),
+    ),
+    obj(
+        {"type": enum("GITHUB"), **dict.fromkeys(("org", "repo", "workflow"), TEXT)}, "type", "org", "repo", "workflow"
+    ),
+    obj({"type": enum("GITLAB"), "projectName": TEXT, "groupName": TEXT}, "type", "projectName", "groupName"),
+    obj({"type": enum("AZURE_DEVOPS"), "org": TEXT, "webhook": TEXT}, "type", "org", "webhook"),
+]
+ACTION = obj(
+    {
+        "identifier": {"type": "string", "pattern": r"^(?!\.{1,2}$)[\p{L}0-9@_.+:=-]+$"},
+        "title": TEXT,
+        "icon": TEXT,
+        "description": TEXT,
+        "trigger": either(*TRIGGERS),
+        "invocationMethod": either(*INVOCATIONS),
+        "requiredApproval": either(BOOLEAN, obj({"type": enum("ANY", "ALL")}, "type")),
+        "approvalNotification": either(
+            obj({"type": enum("email")}, "type"),
+            obj({"type": enum("webhook"), "url": URL, "format": enum("json", "slack")}, "type", "url"),
+        ),
+        "publish": BOOLEAN,
+        "allowAnyoneToViewRuns": BOOLEAN,
+    },
+    *("identifier", "trigger", "invocationMethod"),
+)
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -185,6 +379,18 @@ OPERATIONS = [
         query={"run_as": {"type": "string", "format": "email"}},
     ),
     Operation("GET /v1/actions/{action}", {200: obj({"ok": OK, "action": ANY_OBJECT}, "ok", "action")}),
+    Operation("POST /v1/actions", {201: obj({"ok": OK, "action": ANY_OBJECT}, "ok", "action"), 409: REFUSAL}, ACTION),
+    Operation(
+        "POST /v1/blueprints",
+        {201: obj({"ok": OK, "blueprint": ANY_OBJECT}, "ok", "blueprint"), 409: REFUSAL},
+        BLUEPRINT,
+        query={"create_catalog_page": BOOLEAN},
+    ),
+    Operation(
+        "PUT /v1/blueprints/{blueprint}",
+        {200: obj({"ok": OK, "blueprint": ANY_OBJECT}, "ok", "blueprint")},
+        BLUEPRINT_CHANGE,
+    ),
     Operation("GET /v1/blueprints/{blueprint}", {200: obj({"ok": OK, "blueprint": ANY_OBJECT}, "ok", "blueprint")}),
     Operation(
         f"POST {ENTITIES}",
