@@ -3,5 +3,6 @@
 from port_runner_sandbox.fake_port.faults import Fault
 from port_runner_sandbox.fake_port.http_server import Answer, Received
 from port_runner_sandbox.fake_port.port import FakePort
+from port_runner_sandbox.fake_port.rate_limit import RateLimit
 
-__all__ = ["Answer", "FakePort", "Fault", "Received"]
+__all__ = ["Answer", "FakePort", "Fault", "RateLimit", "Received"]

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from port_runner_sandbox.fake_port.definitions import BLUEPRINT, BLUEPRINT_UPDATE
 from port_runner_sandbox.fake_port.http_server import Received
 from port_runner_sandbox.fake_port.queries import is_true, number
 from port_runner_sandbox.fake_port.schemas import (
-    BLUEPRINT,
-    BLUEPRINT_UPDATE,
     ENTITIES,
     ENTITY,
     ENTITY_UPDATE,
     Refused,
     check,
+    value_rules,
 )
 
 Document = dict[str, Any]
@@ -217,7 +217,12 @@ class Catalog:
 
     def _check_entity(self, entity: Document, create_missing: bool, validation_only: bool) -> None:
         definition = self.blueprint(entity["blueprint"])
-        properties = {"type": "object", "additionalProperties": False, **definition["schema"]}
+        properties = {
+            "type": "object",
+            "properties": {name: value_rules(rules) for name, rules in definition["schema"]["properties"].items()},
+            "required": definition["schema"]["required"],
+            "additionalProperties": False,
+        }
         check(properties, entity["properties"], error="blueprint_schema_mismatch")
         known: Document = definition["relations"]
         for name, related in entity["relations"].items():

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,10 +13,12 @@ from urllib.parse import unquote
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
+from port_runner_sandbox.certificates import Certificates
 from port_runner_sandbox.fake_port import queries
 from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply
 from port_runner_sandbox.fake_port.faults import Drop, Fault
-from port_runner_sandbox.fake_port.http_server import Answer, HttpServer, Received, to_json
+from port_runner_sandbox.fake_port.http_server import MAX_DEPTH, Answer, HttpServer, Received, to_json
+from port_runner_sandbox.fake_port.rate_limit import RateLimit
 from port_runner_sandbox.fake_port.runs import LogOrder, Runs
 from port_runner_sandbox.fake_port.schemas import ACCESS_TOKEN, Refused, check
 
@@ -40,11 +43,12 @@ class FakePort:
 
     The execution of an action calls `publish("ORG_ID.runs", value)` before the answer is sent. A change of an entity
     calls it with "ORG_ID.change.log", if the entity's blueprint asks for it. `publish` may be set later.
-    `kafka_credentials` is the answer to `GET /v1/kafka-credentials`: brokers, username, password.
+    `kafka_credentials` is the answer to `GET /v1/kafka-credentials`: brokers, username, password. Connections on which
+    nothing arrives for `idle_seconds` are closed. With `certificates`, Port speaks TLS.
 
     `runs`, `run_logs`, `entities`, `blueprints`, `actions` and `node_runs` are the contents of this Port. `requests`
-    holds every request, in order of arrival. `changed` is a condition that is notified after each request. Hold it to
-    read several of these at one moment.
+    holds every request, in order of arrival. `rate_limit` may be set and taken away at any time. `changed` is a
+    condition that is notified after each request. Hold it to read several of these at one moment.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class FakePort:
         client_secret: str | None = None,
         token_life_seconds: float = 10800,
         kafka_credentials: Mapping[str, Any] | None = None,
+        idle_seconds: float = 60.0,
+        certificates: Certificates | None = None,
     ) -> None:
         self.publish = publish
         self.organization_id = organization_id
@@ -64,6 +70,7 @@ class FakePort:
         self.token_life_seconds = token_life_seconds
         self.kafka_credentials = kafka_credentials
         self.requests: list[Received] = []
+        self.rate_limit: RateLimit | None = None
         self.changed = threading.Condition(threading.RLock())
         self._faults: list[Fault] = []
         self._token: tuple[str, float] | None = None
@@ -75,7 +82,9 @@ class FakePort:
         self._catalog = Catalog(trigger, self._announce, self._runs.check_open)
         self._runs.catalog = self._catalog
         self._routes = self._route_map().bind("")
-        self._server = HttpServer(self._respond)
+        self._server = HttpServer(
+            self._respond, idle_seconds=idle_seconds, tls=_tls(certificates) if certificates else None
+        )
 
     def __enter__(self) -> "FakePort":
         self._server.start()
@@ -203,18 +212,22 @@ class FakePort:
             self.requests.append(request)
             fault = next((fault for fault in self._faults if fault.takes(request)), None)
             self.changed.notify_all()
+            within_limit, limits = self.rate_limit.count() if self.rate_limit else (True, {})
+        if not within_limit:
+            refused = Refused(429, "rate_limit_exceeded", "Too many requests")
+            return self._answered(request, Answer.json(429, refused.document()), limits)
         if fault is None:
-            return self._answered(request, self._carry_out(request))
+            return self._answered(request, self._carry_out(request), limits)
         if self._closing.wait(fault.delay) or fault.drop == "before":
             return None
-        answer = self._answered(request, fault.dress(fault.instead() or self._carry_out(request)))
+        answer = self._answered(request, fault.dress(fault.instead() or self._carry_out(request)), limits)
         return None if fault.drop == "after" else answer
 
-    def _answered(self, request: Received, answer: Answer) -> Answer:
+    def _answered(self, request: Received, answer: Answer, limits: Mapping[str, str]) -> Answer:
         with self.changed:
             request.status = answer.status
             self.changed.notify_all()
-        return replace(answer, headers={"X-Trace-Id": request.trace_id, **answer.headers})
+        return replace(answer, headers={"X-Trace-Id": request.trace_id, **limits, **answer.headers})
 
     def _carry_out(self, request: Received) -> Answer:
         try:
@@ -246,14 +259,17 @@ class FakePort:
         try:
             route, values = self._routes.match(request.path, request.method)
         except HTTPException:
+            route = None
+        # Werkzeug answers HEAD as GET, and takes several slashes for one.
+        if route is None or route.method != request.method or request.path.startswith("//"):
             message = f"Route {request.method}:{request.path} not found"
-            raise Refused(404, "not_found", message) from None
+            raise Refused(404, "not_found", message)
         if request.path != _TOKEN_PATH:
             self._check_token(request)
         if request.too_large:
             raise Refused(413, "payload_too_large")
         if request.method in ("POST", "PUT", "PATCH") and request.body is None:
-            raise Refused(422, "invalid_request", "body must be JSON")
+            raise Refused(422, "invalid_request", f"body must be JSON, at most {MAX_DEPTH} levels deep")
         queries.check_query(route.query, request.all_queries)
         # Decode after the match: an identifier may hold a slash, which is encoded in its segment of the path.
         reply: Reply = route.carry_out(request, **{name: unquote(value) for name, value in values.items()})
@@ -337,3 +353,9 @@ class FakePort:
         ]
         rules = [Rule(route.path, methods=[route.method], endpoint=route) for route in routes]
         return Map(rules, strict_slashes=False, merge_slashes=False)
+
+
+def _tls(certificates: Certificates) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.certificate, certificates.key)
+    return context

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply, new_id, now
+from port_runner_sandbox.fake_port.definitions import ACTION
 from port_runner_sandbox.fake_port.encryption import encrypt
 from port_runner_sandbox.fake_port.http_server import Received
 from port_runner_sandbox.fake_port.queries import is_true, number
 from port_runner_sandbox.fake_port.schemas import (
-    ACTION,
     APPROVAL,
     EXECUTION,
     NODE_RUN_LOGS,
@@ -17,6 +17,7 @@ from port_runner_sandbox.fake_port.schemas import (
     RUN_UPDATE,
     Refused,
     check,
+    value_rules,
 )
 from port_templates import TemplateError, render
 
@@ -104,7 +105,8 @@ class Runs:
         return self.actions[identifier]
 
     def _store_action(self, body: Document, before: Document | None) -> Document:
-        blueprint = body["trigger"].get("blueprintIdentifier")
+        trigger = body["trigger"]
+        blueprint = trigger.get("event", trigger).get("blueprintIdentifier")
         if blueprint is not None:
             self.catalog.blueprint(blueprint)
         moment = now()
@@ -159,7 +161,7 @@ class Runs:
         required = user_inputs.get("required", [])
         schema = {
             "type": "object",
-            "properties": {name: _static(rules) for name, rules in user_inputs["properties"].items()},
+            "properties": {name: value_rules(rules) for name, rules in user_inputs["properties"].items()},
             "required": required if isinstance(required, list) else [],
             "additionalProperties": False,
         }
@@ -372,13 +374,6 @@ class Runs:
         if node_run["status"] == "COMPLETED":
             raise Refused(422, "run_exhausted", f"Node run {identifier!r} is completed")
         return node_run
-
-
-def _static(rules: Document) -> Document:
-    """Return the JSON Schema rules of an input, without Port's own keywords and the rules that JQ computes."""
-    computed = {name for name, rule in rules.items() if isinstance(rule, dict) and "jqQuery" in rule}
-    not_rules = {"encryption", "default", "visible", "dependsOn", "blueprint", "dataset", "sort", "icon"}
-    return {name: rule for name, rule in rules.items() if name not in computed | not_rules}
 
 
 def _encrypted(user_inputs: Document) -> list[str]:

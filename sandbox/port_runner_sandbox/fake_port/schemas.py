@@ -1,13 +1,19 @@
-"""Port's rules for bodies, queries and identifiers, and its refusals."""
+"""Port's rules for bodies, values and identifiers, and its refusals."""
 
-import math
-import unicodedata
+from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from jsonschema import Draft202012Validator, FormatChecker
-from jsonschema.exceptions import best_match
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from jsonschema import Draft7Validator, FormatChecker, ValidationError
+from jsonschema.exceptions import SchemaError, best_match
+from jsonschema.validators import extend
+from regress import Regex, RegressError
+
+from port_templates import well_formed
 
 Schema = dict[str, Any]
 
@@ -27,27 +33,10 @@ class Refused(Exception):
 
 
 FORMATS = FormatChecker()
+_LONGEST_MESSAGE = 1000
 
 
-def _identifier(extra_characters: str, longest: float) -> Any:
-    # Port's patterns use \p{L}, which Python's `re` does not support.
-    def fits(value: object) -> bool:
-        return not isinstance(value, str) or (
-            0 < len(value) <= longest
-            and value not in (".", "..")
-            and all(unicodedata.category(c)[0] == "L" or c in extra_characters for c in value)
-        )
-
-    return fits
-
-
-_IN_ANY_IDENTIFIER = "0123456789@_.+:-"
-FORMATS.checks("action-identifier")(_identifier(_IN_ANY_IDENTIFIER + "=", math.inf))
-FORMATS.checks("blueprint-identifier")(_identifier(_IN_ANY_IDENTIFIER + "\\/", 100))
-FORMATS.checks("entity-identifier")(_identifier(_IN_ANY_IDENTIFIER + "\\/=", 1000))
-
-
-@FORMATS.checks("url")
+@FORMATS.checks("url", raises=ValueError)
 def _is_url(value: object) -> bool:
     return not isinstance(value, str) or bool(urlsplit(value).scheme and urlsplit(value).netloc)
 
@@ -57,14 +46,128 @@ def _is_date_time(value: object) -> bool:
     return not isinstance(value, str) or ("T" in value and bool(datetime.fromisoformat(value).tzinfo))
 
 
+@FORMATS.checks("public-key", raises=ValueError)
+def _is_public_key(value: object) -> bool:
+    return not isinstance(value, str) or isinstance(load_pem_public_key(value.encode()), RSAPublicKey)
+
+
+@FORMATS.checks("json-schema", raises=(SchemaError, RegressError))
+def _is_json_schema(value: object) -> bool:
+    if isinstance(value, dict):
+        rules = value_rules(value)
+        # Without the check of patterns by Python.
+        Draft7Validator.check_schema(rules, format_checker=FormatChecker([]))
+        for pattern in _patterns(rules):
+            _regex(pattern)
+    return True
+
+
+# Keywords of JSON Schema in definitions: those with a plain value, with a schema, with schemas by name, with a list.
+_PLAIN = (
+    *("type", "enum", "const", "format", "pattern", "minLength", "maxLength", "minimum", "maximum", "multipleOf"),
+    *("exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems", "uniqueItems", "required"),
+    *("minProperties", "maxProperties"),
+)
+_WITH_SCHEMA = ("items", "additionalProperties", "propertyNames", "contains", "not")
+_WITH_NAMED_SCHEMAS = ("properties", "patternProperties")
+_WITH_SCHEMAS = ("anyOf", "oneOf", "allOf")
+
+
+def value_rules(definition: Schema) -> Schema:
+    """Return the rules for the values of a property or an input.
+
+    Port's own keywords are left out, and so are references to other schemas and the rules that JQ computes.
+    """
+    rules: Schema = {}
+    for keyword, rule in definition.items():
+        if keyword in _PLAIN and not (isinstance(rule, dict) and "jqQuery" in rule):
+            rules[keyword] = rule
+        elif keyword in _WITH_SCHEMA:
+            rules[keyword] = _inner_rules(rule)
+        elif keyword in _WITH_NAMED_SCHEMAS:
+            rules[keyword] = {k: _inner_rules(v) for k, v in rule.items()} if isinstance(rule, dict) else rule
+        elif keyword in _WITH_SCHEMAS:
+            rules[keyword] = [_inner_rules(one) for one in rule] if isinstance(rule, list) else rule
+    return rules
+
+
+def _inner_rules(rules: Any) -> Any:
+    return value_rules(rules) if isinstance(rules, dict) else rules
+
+
+def _patterns(rules: Any) -> Iterator[str]:
+    for keyword, rule in rules.items() if isinstance(rules, dict) else ():
+        if keyword == "pattern":
+            yield rule
+        elif keyword in _WITH_SCHEMA:
+            yield from _patterns(rule)
+        elif keyword in _WITH_NAMED_SCHEMAS:
+            yield from rule if keyword == "patternProperties" else ()
+            for one in rule.values():
+                yield from _patterns(one)
+        elif keyword in _WITH_SCHEMAS:
+            for one in rule:
+                yield from _patterns(one)
+
+
+# Patterns are JavaScript's. Python's `re` has no \p{L}, other names of groups, and a `$` that a line's end may follow.
+@lru_cache(maxsize=1024)
+def _regex(pattern: str) -> Regex:
+    try:
+        return Regex(well_formed(pattern), "u")
+    except RegressError:
+        return Regex(well_formed(pattern))
+
+
+def _matches(pattern: str, value: str) -> bool:
+    return _regex(pattern).find(well_formed(value)) is not None
+
+
+def _check_pattern(validator: Any, pattern: str, value: Any, schema: Schema) -> Iterator[ValidationError]:
+    if isinstance(value, str) and not _matches(pattern, value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _check_pattern_properties(
+    validator: Any, rules: dict[str, Schema], value: Any, schema: Schema
+) -> Iterator[ValidationError]:
+    for name in value if isinstance(value, dict) else ():
+        for pattern, rule in rules.items():
+            if _matches(pattern, name):
+                yield from validator.descend(value[name], rule, path=name, schema_path=pattern)
+
+
+def _check_additional_properties(validator: Any, rule: Any, value: Any, schema: Schema) -> Iterator[ValidationError]:
+    patterns = schema.get("patternProperties", {})
+    for name in value if isinstance(value, dict) else ():
+        if name in schema.get("properties", {}) or any(_matches(pattern, name) for pattern in patterns):
+            continue
+        if rule is False:
+            yield ValidationError(f"{name!r} is unknown")
+        else:
+            yield from validator.descend(value[name], rule, path=name)
+
+
+_Validator = extend(  # type: ignore[no-untyped-call]
+    Draft7Validator,
+    {
+        "pattern": _check_pattern,
+        "patternProperties": _check_pattern_properties,
+        "additionalProperties": _check_additional_properties,
+    },
+)
+
+
 def check(schema: Schema, value: Any, *, error: str = "invalid_request") -> None:
     """Raise Refused (422) if the value does not fit."""
-    mismatch = best_match(Draft202012Validator(schema, format_checker=FORMATS).iter_errors(value))
+    mismatch = best_match(_Validator(schema, format_checker=FORMATS).iter_errors(value))
     if mismatch is not None:
-        raise Refused(422, error, f"{mismatch.json_path.replace('$', 'body', 1)}: {mismatch.message}")
+        message = f"{mismatch.json_path.replace('$', 'body', 1)}: {mismatch.message}"
+        raise Refused(422, error, message[:_LONGEST_MESSAGE])
 
 
-def _strict(properties: Schema, *required: str) -> Schema:
+def strict(properties: Schema, *required: str) -> Schema:
+    """Return the schema of objects with these properties alone."""
     return {
         "type": "object",
         "properties": properties,
@@ -73,18 +176,36 @@ def _strict(properties: Schema, *required: str) -> Schema:
     }
 
 
+def enum(*values: Any) -> Schema:
+    """Return the schema of these values."""
+    return {"enum": list(values)}
+
+
+def variants(key: str, **schemas: Schema) -> Schema:
+    """Return the schema of objects whose value under the key says which of the schemas they fit."""
+    return {
+        "type": "object",
+        "properties": {key: enum(*schemas)},
+        "required": [key],
+        "allOf": [{"if": {"properties": {key: {"const": name}}}, "then": schema} for name, schema in schemas.items()],
+    }
+
+
+ANY: Schema = {}
 STRING: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
 BOOLEAN: Schema = {"type": "boolean"}
 OBJECT: Schema = {"type": "object"}
 STRINGS: Schema = {"type": "array", "items": STRING}
+TYPES = enum("string", "number", "boolean", "object", "array")
 PROPERTY_NAMES: Schema = {"pattern": r"^[A-Za-z0-9@_=\\-]+$", "maxLength": 100}
-ENTITY_IDENTIFIER: Schema = {"type": "string", "format": "entity-identifier"}
+ENTITY_IDENTIFIER: Schema = {"type": "string", "maxLength": 1000, "pattern": r"^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$"}
 
-ACCESS_TOKEN = _strict({"clientId": STRING, "clientSecret": STRING}, "clientId", "clientSecret")
+ACCESS_TOKEN = strict({"clientId": STRING, "clientSecret": STRING}, "clientId", "clientSecret")
 
-EXECUTION = _strict({"properties": OBJECT, "entity": STRING}, "properties")
+EXECUTION = strict({"properties": OBJECT, "entity": STRING}, "properties")
 
-RUN_UPDATE = _strict(
+RUN_UPDATE = strict(
     {
         "status": {"enum": ["SUCCESS", "FAILURE"]},
         "statusLabel": STRING,
@@ -95,9 +216,9 @@ RUN_UPDATE = _strict(
     }
 )
 
-APPROVAL = _strict({"status": {"enum": ["APPROVE", "DECLINE"]}, "description": STRING}, "status")
+APPROVAL = strict({"status": {"enum": ["APPROVE", "DECLINE"]}, "description": STRING}, "status")
 
-RUN_LOG = _strict(
+RUN_LOG = strict(
     {"message": STRING, "terminationStatus": {"enum": ["SUCCESS", "FAILURE"]}, "statusLabel": STRING},
     "message",
 )
@@ -105,12 +226,12 @@ RUN_LOG = _strict(
 _LEVEL: Schema = {"enum": ["DEBUG", "INFO", "WARN", "ERROR"]}
 _NODE_LOGS: Schema = {
     "type": "array",
-    "items": _strict({"logLevel": _LEVEL, "log": STRING, "tags": OBJECT}, "logLevel", "log"),
+    "items": strict({"logLevel": _LEVEL, "log": STRING, "tags": OBJECT}, "logLevel", "log"),
 }
 # Port publishes only COMPLETED and IN_PROGRESS, with their result, output and logs. The other properties are those that
 # Port's own integrations send.
 NODE_RUN_UPDATE: Schema = {
-    **_strict(
+    **strict(
         {
             "status": {"enum": ["COMPLETED", "IN_PROGRESS"]},
             "result": {"enum": ["SUCCESS", "FAILED", "CANCELLED"]},  # english: ok
@@ -124,8 +245,8 @@ NODE_RUN_UPDATE: Schema = {
     "if": {"properties": {"status": {"const": "COMPLETED"}}, "required": ["status"]},
     "then": {"required": ["result"]},
 }
-NODE_RUN_LOGS = _strict(
-    {"logs": {"type": "array", "items": _strict({"level": _LEVEL, "message": STRING}, "level", "message")}},
+NODE_RUN_LOGS = strict(
+    {"logs": {"type": "array", "items": strict({"level": _LEVEL, "message": STRING}, "level", "message")}},
     "logs",
 )
 
@@ -137,14 +258,14 @@ ENTITY: Schema = {
     "type": "object",
     "properties": {
         "identifier": ENTITY_IDENTIFIER,
-        "title": STRING,
-        "icon": STRING,
+        "title": _OPTIONAL_STRING,
+        "icon": _OPTIONAL_STRING,
         "team": {"anyOf": [STRING, STRINGS]},
         "properties": OBJECT,
         "relations": {"type": "object", "additionalProperties": _RELATED},
     },
 }
-ENTITY_UPDATE = _strict(
+ENTITY_UPDATE = strict(
     {
         "identifier": ENTITY_IDENTIFIER,
         "title": _OPTIONAL_STRING,
@@ -154,131 +275,4 @@ ENTITY_UPDATE = _strict(
         "relations": {"type": "object", "additionalProperties": _RELATED},
     }
 )
-ENTITIES = _strict({"entities": {"type": "array", "minItems": 1, "maxItems": 20, "items": ENTITY}}, "entities")
-
-_BLUEPRINT_PROPERTY: Schema = {
-    "type": "object",
-    "properties": {
-        "type": {"enum": ["string", "number", "boolean", "object", "array"]},
-        "title": {"type": "string", "maxLength": 100},
-        "description": STRING,
-        "icon": STRING,
-    },
-    "required": ["type"],
-}
-_RELATION = _strict(
-    {
-        "target": STRING,
-        "required": BOOLEAN,
-        "many": BOOLEAN,
-        "title": {"type": "string", "maxLength": 100},
-        "description": STRING,
-        "type": STRING,
-    },
-    "target",
-    "required",
-    "many",
-)
-BLUEPRINT_UPDATE: Schema = {
-    "type": "object",
-    "properties": {
-        "identifier": {"type": "string", "format": "blueprint-identifier"},
-        "title": {"type": "string", "minLength": 1, "maxLength": 100},
-        "description": {"type": "string", "maxLength": 200},
-        "icon": STRING,
-        "schema": _strict(
-            {
-                "properties": {
-                    "type": "object",
-                    "propertyNames": PROPERTY_NAMES,
-                    "additionalProperties": _BLUEPRINT_PROPERTY,
-                },
-                "required": STRINGS,
-            },
-            "properties",
-        ),
-        "relations": {"type": "object", "propertyNames": PROPERTY_NAMES, "additionalProperties": _RELATION},
-        "mirrorProperties": OBJECT,
-        "calculationProperties": OBJECT,
-        "aggregationProperties": OBJECT,
-        "changelogDestination": {
-            "oneOf": [
-                _strict({"type": {"const": "KAFKA"}}, "type"),
-                _strict({"type": {"const": "WEBHOOK"}, "url": STRING, "agent": BOOLEAN}, "type", "url"),
-            ]
-        },
-    },
-}
-BLUEPRINT: Schema = {**BLUEPRINT_UPDATE, "required": ["identifier", "title", "schema"]}
-
-_INPUT: Schema = {
-    "type": "object",
-    "properties": {
-        "type": {"enum": ["string", "number", "boolean", "object", "array"]},
-        "enum": {"anyOf": [{"type": "array", "minItems": 1}, OBJECT]},
-        "format": STRING,
-        "encryption": {
-            "anyOf": [
-                {"const": "aes256-gcm"},
-                _strict({"algorithm": {"const": "client-side"}, "key": STRING}, "algorithm", "key"),
-            ]
-        },
-    },
-    "required": ["type"],
-}
-_USER_INPUTS = _strict(
-    {
-        "properties": {"type": "object", "additionalProperties": _INPUT},
-        "required": {"anyOf": [STRINGS, _strict({"jqQuery": STRING}, "jqQuery")]},
-        "order": STRINGS,
-        "steps": {"type": "array", "items": OBJECT},
-        "titles": OBJECT,
-    },
-    "properties",
-)
-_BUTTON: Schema = {"type": "string", "minLength": 1, "maxLength": 15}
-_SELF_SERVICE: Schema = {
-    "type": {"const": "self-service"},
-    "blueprintIdentifier": STRING,
-    "userInputs": _USER_INPUTS,
-    "actionCardButtonText": _BUTTON,
-    "executeActionButtonText": _BUTTON,
-}
-_TRIGGERS: Schema = {
-    "CREATE": _strict({**_SELF_SERVICE, "operation": {"const": "CREATE"}}, "type", "operation", "userInputs"),
-    "DAY-2": {
-        **_strict(
-            {**_SELF_SERVICE, "operation": {"enum": ["DAY-2", "DELETE"]}, "condition": OBJECT},
-            "type",
-            "operation",
-            "userInputs",
-        ),
-        "dependentRequired": {"condition": ["blueprintIdentifier"]},
-    },
-    "automation": _strict({"type": {"const": "automation"}, "event": OBJECT, "condition": OBJECT}, "type", "event"),
-}
-_KAFKA = _strict({"type": {"const": "KAFKA"}, "payload": {"type": ["object", "array"]}}, "type")
-_OTHER_BACKENDS: Schema = {
-    "type": "object",
-    "properties": {
-        "type": {"enum": ["WEBHOOK", "GITHUB", "INTEGRATION_ACTION", "GITLAB", "AZURE_DEVOPS", "UPSERT_ENTITY"]}
-    },
-    "required": ["type"],
-}
-ACTION = _strict(
-    {
-        "identifier": {"type": "string", "format": "action-identifier"},
-        "title": STRING,
-        "icon": STRING,
-        "description": STRING,
-        "trigger": {"oneOf": list(_TRIGGERS.values())},
-        "invocationMethod": {"oneOf": [_KAFKA, _OTHER_BACKENDS]},
-        "requiredApproval": {"anyOf": [BOOLEAN, _strict({"type": {"enum": ["ANY", "ALL"]}}, "type")]},
-        "approvalNotification": OBJECT,
-        "publish": BOOLEAN,
-        "allowAnyoneToViewRuns": BOOLEAN,
-    },
-    "identifier",
-    "trigger",
-    "invocationMethod",
-)
+ENTITIES = strict({"entities": {"type": "array", "minItems": 1, "maxItems": 20, "items": ENTITY}}, "entities")

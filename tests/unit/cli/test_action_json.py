@@ -17,7 +17,8 @@ from port_runner_cli.commands.setup import read_definitions
 from port_runner_cli.output import CommandFailed
 from port_runner_cli.project import load_runner
 from port_runner_sandbox.fake_port import FakePort
-from port_runner_sandbox.fake_port.schemas import ACTION, check
+from port_runner_sandbox.fake_port.definitions import ACTION
+from port_runner_sandbox.fake_port.schemas import check
 from tests.support.command_under_test import command
 from tests.support.project import DEFINITIONS
 

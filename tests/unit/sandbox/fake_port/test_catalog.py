@@ -38,6 +38,12 @@ def test_entity_is_created_once(client: Client) -> None:
     assert client.port.entities["vm", "box"]["title"] == "Box"
 
 
+def test_title_may_be_null(client: Client) -> None:
+    """A title or an icon of null is taken, and is the same as none."""
+    entity = client.ok("POST", ENTITIES, {"identifier": "box", "title": None, "icon": None})["entity"]
+    assert not {"title", "icon"} & entity.keys()
+
+
 def test_upsert_replaces_and_merge_keeps(client: Client) -> None:
     """With upsert, the whole entity is replaced. With upsert and merge, fields that are not given stay."""
     client.ok("POST", ENTITIES, {"identifier": "box", "title": "Box", "properties": {"cpu_cores": 2}})

@@ -27,6 +27,167 @@ def test_blueprint_out_of_schema_is_422(bare: Client, changes: dict[str, Any]) -
     assert bare.refused("POST", "/blueprints", body) == (422, "invalid_request")
 
 
+def changed(**changes: Any) -> dict[str, Any]:
+    """The small action, with another trigger."""
+    return action(trigger={**action()["trigger"], **changes})
+
+
+def with_inputs(properties: dict[str, Any], **others: Any) -> dict[str, Any]:
+    return changed(userInputs={"properties": properties, **others})
+
+
+def automation(event: dict[str, Any], **others: Any) -> dict[str, Any]:
+    return action(trigger={"type": "automation", "event": event, **others})
+
+
+AGGREGATION = {"title": "Boxes", "target": "vm", "calculationSpec": {"calculationBy": "entities", "func": "count"}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema": {"properties": {"p": {"type": "string", "format": "phone"}}}},
+        {"schema": {"properties": {"p": {"type": "string", "spec": "swagger"}}}},
+        {"schema": {"properties": {"p": {"type": "string", "specAuthentication": {"clientId": "c"}}}}},
+        {"schema": {"properties": {"p": {"type": "string", "pattern": "("}}}},
+        {"schema": {"properties": {"p": {"type": "array", "items": {"type": "string", "pattern": "(?P<n>x)"}}}}},
+        {"schema": {"properties": {"p": {"type": "string", "minLength": "long"}}}},
+        {"schema": {"properties": {"p\n": {"type": "string"}}}},
+        {"mirrorProperties": {"m": {"path": "nowhere"}}},
+        {"mirrorProperties": {"m": {"path": "vm.title", "type": "string"}}},
+        {"calculationProperties": {"c": {"calculation": ".properties.a"}}},
+        {"calculationProperties": {"c": {"calculation": ".a", "type": "string", "colors": {"a": "mauve"}}}},
+        {"aggregationProperties": {"a": {**AGGREGATION, "calculationSpec": {"func": "count"}}}},
+        {"aggregationProperties": {"a": {**AGGREGATION, "query": {"combinator": "and"}}}},
+        {"aggregationProperties": {"a": {**AGGREGATION, "pathFilter": [{"path": []}]}}},
+        {"ownership": {"type": "Inherited"}},
+        {"changelogDestination": {"type": "WEBHOOK"}},
+    ],
+)
+def test_property_of_a_blueprint_out_of_schema_is_422(bare: Client, changes: dict[str, Any]) -> None:
+    """Formats, specifications, patterns, and mirror, calculation and aggregation properties are checked."""
+    body = {**definition("vm_blueprint"), **changes}
+    assert bare.refused("POST", "/blueprints", body) == (422, "invalid_request")
+
+
+def test_blueprint_may_have_everything(bare: Client) -> None:
+    """Each kind of property is taken if it is right."""
+    rule = {"property": "region", "operator": "=", "value": "eu"}
+    properties = {
+        "api": {"type": "string", "format": "url", "spec": "open-api"},
+        "kind": {"type": "string", "pattern": r"^(?<kind>\p{Lu}+)-\k<kind>$", "enumColors": {}},
+        "until": {"type": "string", "format": "timer"},
+    }
+    changes: dict[str, Any] = {
+        "schema": {"properties": properties},
+        "relations": {"host": {"target": "vm", "many": False, "required": False}},
+        "mirrorProperties": {"host_title": {"path": "host.$title"}},
+        "calculationProperties": {"double": {"calculation": ".properties.a * 2", "type": "number"}},
+        "aggregationProperties": {"boxes": {**AGGREGATION, "query": {"combinator": "and", "rules": [rule]}}},
+        "ownership": {"type": "Inherited", "path": "host"},
+    }
+    bare.ok("POST", "/blueprints", {**definition("vm_blueprint"), **changes})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        with_inputs({"a": {"type": "string"}}, order=["a"], steps=[{"title": "One", "order": ["a"]}]),
+        with_inputs({"a": {"type": "string"}}, steps=[{"order": ["a"]}]),
+        with_inputs({"a": {"type": "string"}}, titles={"t": {"title": ""}}),
+        with_inputs({"a": {"type": "string"}}, titles={"t t": {"title": "T"}}),
+        with_inputs({"a": {"type": "string"}}, required={"jqQuery": 1}),
+        with_inputs({"a": {"type": "string", "dependsOn": "b"}}),
+        with_inputs({"a": {"type": "string", "visible": "yes"}}),
+        with_inputs({"a": {"type": "string", "format": "phone"}}),
+        with_inputs({"a": {"type": "string", "sort": {"property": "b"}}}),
+        with_inputs({"a": {"type": "string", "pattern": "[z-a]"}}),
+        with_inputs({"a": {"type": "string", "encryption": {"algorithm": "client-side", "key": "none"}}}),
+        with_inputs({"a b": {"type": "string"}}),
+        changed(condition={"combinator": "and"}),
+        changed(condition={"combinator": "and", "rules": [{"property": "a", "operator": "is", "value": 1}]}),
+        changed(blueprintIdentifier=None, condition={"combinator": "and", "rules": []}),
+        changed(operation="CREATE", condition={"combinator": "and", "rules": []}),
+        changed(actionCardButtonText=" Go"),
+        changed(executeActionButtonText="x" * 16),
+        automation({"type": "ENTITY_CREATED"}),
+        automation({"type": "ENTITY_VANISHED", "blueprintIdentifier": "vm"}),
+        automation({"type": "TIMER_PROPERTY_EXPIRED", "blueprintIdentifier": "vm"}),
+        automation({"type": "RUN_CREATED", "blueprintIdentifier": "vm"}),
+        automation({"type": "RUN_CREATED", "actionIdentifier": "a"}, condition={"type": "JQ"}),
+        action(invocationMethod={"type": "WEBHOOK"}),
+        action(invocationMethod={"type": "WEBHOOK", "url": "https://a.b", "topic": "mine"}),
+        action(invocationMethod={"type": "GITHUB", "org": "o"}),
+        action(approvalNotification={"type": "pigeon"}),
+        action(requiredApproval={"type": "SOME"}),
+    ],
+)
+def test_detail_of_an_action_out_of_schema_is_422(client: Client, body: dict[str, Any]) -> None:
+    """Inputs, steps, titles, conditions, events, backends and approvals are checked."""
+    assert client.refused("POST", "/actions", body) == (422, "invalid_request")
+    assert client.refused("PUT", "/actions/create_vm", body) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        with_inputs(
+            {"a": {"type": "string"}}, steps=[{"title": "One", "order": ["a"], "visible": {"jqQuery": "true"}}]
+        ),
+        with_inputs({"a": {"type": "string"}}, order=["a"], titles={"t": {"title": "T", "visible": False}}),
+        with_inputs({"a": {"type": "string", "dependsOn": ["b"], "visible": {"jqQuery": ".form.b"}}}),
+        with_inputs({"a": {"type": "string", "enum": {"jqQuery": "[]"}, "default": {"jqQuery": "1"}}}),
+        with_inputs({"a": {"type": "string", "$ref": "#", "items": {"$ref": "https://nowhere.example"}}}),
+        changed(condition={"combinator": "and", "rules": [{"property": "region", "operator": "isNotEmpty"}]}),
+        automation({"type": "ANY_RUN_CHANGE", "actionIdentifier": "a"}, condition={"type": "JQ", "expressions": []}),
+        action(invocationMethod={"type": "WEBHOOK", "url": "https://a.b", "agent": "{{ true }}", "body": []}),
+        action(approvalNotification={"type": "webhook", "url": "https://a.b", "format": "slack"}),
+    ],
+)
+def test_detail_of_an_action_is_taken(client: Client, body: dict[str, Any]) -> None:
+    """The opposite of each of these mistakes is taken."""
+    client.ok("POST", "/actions", body)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "right", "wrong"),
+    [
+        (r"^\p{L}+$", "žluť", "1"),
+        (r"^(?<n>x)\k<n>$", "xx", "x"),
+        (r"^\d$", "3", "٣"),
+        (r"^a$", "a", "a\n"),
+        (r"^.$", "😀", "ab"),
+        (r"(?<!-)b", "ab", "-b"),
+        (r"^[\w-]+$", "a-b", "a b"),
+        ("\ufffd", "\ud800", "a"),
+    ],
+)
+def test_patterns_are_javascript(client: Client, pattern: str, right: str, wrong: str) -> None:
+    """Patterns of inputs and properties mean what they mean in JavaScript."""
+    body = with_inputs({"a": {"type": "string", "pattern": pattern}})
+    client.ok("POST", "/actions", {**body, "trigger": {**body["trigger"], "operation": "CREATE"}})
+    url = f"/actions/{body['identifier']}/runs"
+    client.ok("POST", url, {"properties": {"a": right}})
+    assert client.refused("POST", url, {"properties": {"a": wrong}}) == (422, "user_inputs_schema_invalid")
+    schema = {"properties": {"a": {"type": "array", "items": {"type": "string", "pattern": pattern}}}}
+    client.ok("POST", "/blueprints", {"identifier": "b", "title": "B", "schema": schema})
+    client.ok("POST", "/blueprints/b/entities", {"properties": {"a": [right]}})
+    answer = client.refused("POST", "/blueprints/b/entities", {"properties": {"a": [right, wrong]}})
+    assert answer == (422, "blueprint_schema_mismatch")
+
+
+def test_rules_within_an_input_are_kept(client: Client) -> None:
+    """Rules of objects and lists within an input count too, also those of names by pattern."""
+    inner = {"type": "object", "patternProperties": {r"^\p{Lu}": {"type": "number"}}, "additionalProperties": False}
+    body = with_inputs({"a": {"type": "array", "items": inner, "maxItems": 1}})
+    client.ok("POST", "/actions", {**body, "trigger": {**body["trigger"], "operation": "CREATE"}})
+    url = f"/actions/{body['identifier']}/runs"
+    client.ok("POST", url, {"properties": {"a": [{"Ž": 1}]}})
+    wrong: list[list[dict[str, Any]]] = [[{"Ž": "1"}], [{"ž": 1}], [{}, {}]]
+    for value in wrong:
+        assert client.refused("POST", url, {"properties": {"a": value}}) == (422, "user_inputs_schema_invalid")
+
+
 @pytest.mark.parametrize(
     "body",
     [
