@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .bounded import BoundedDict
 from .catalog import Catalog
 from .deadline import Call, Deadline
-from .errors import PortUnavailableError, RegistrationError
+from .errors import PortRunnerError, PortUnavailableError, RegistrationError
 from .failure_queue import FailureQueue
 from .kafka import Record
 from .logs import log
@@ -19,6 +20,10 @@ from .port_api import PortClient
 
 CHANGE_LOG = ".change.log"
 ACTIONS = ("CREATE", "UPDATE", "DELETE", "TIMER_EXPIRED")
+
+REMEMBERED_RECORDS = 10_000
+# The share of the invocation's time that must be left for a listener. A later delivery has all of it.
+SHARE_OF_TIME = 0.5
 
 type ChangeHandler = Callable[["EntityChange"], None]
 
@@ -137,6 +142,7 @@ class ChangeLog:
         self._routes = routes
         self._port = port
         self._failures = failures
+        self._handled: BoundedDict[str, None] = BoundedDict(REMEMBERED_RECORDS)
 
     def process(self, change: Change, deadline: Deadline) -> None:
         """Call the listener of *change*. Nothing in Port waits for it, so a failed record goes to the failure queue.
@@ -151,6 +157,11 @@ class ChangeLog:
             # A listener that writes to the entities it listens for would call itself without end.
             log.debug("record.skipped", reason="this function made the change itself")
             return
+        if change.record.identity in self._handled:  # redelivered because of another record in its batch
+            log.info("change.handled_before", handler=route.name)
+            return
+        if deadline.work_seconds < deadline.all_work_seconds * SHARE_OF_TIME:
+            raise PortRunnerError("too little of the invocation's time is left for its listener")
         entity_change = EntityChange(change, self._port, until=deadline.work)
         call = Call(lambda: route.handler(entity_change))
         finished = call.wait(deadline.work_seconds)
@@ -169,6 +180,7 @@ class ChangeLog:
             self._failures.keep(change.record, "its listener failed")
         else:
             log.info("change.handled", handler=route.name)
+            self._handled[change.record.identity] = None
 
     def _route(self, change: Change) -> ChangeRoute | None:
         fitting = (

@@ -1,6 +1,5 @@
 """The SQS queue of complete records that could be neither reported to Port nor retried. A person reads it."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +34,7 @@ class FailureQueue:
         Kafka is always kept. Raises the errors of boto3 if the queue does not accept the message, so that nothing is
         lost silently.
         """
-        identity = _identity(record)
+        identity = record.identity
         if identity in self._kept:  # redelivered because of another record in its batch
             log.info("record.kept_before", reason=reason)
             return
@@ -93,8 +92,3 @@ class FailureQueue:
 
 def _encoded(value: Any) -> bytes:
     return json.dumps(value, default=str).encode()
-
-
-def _identity(record: Record) -> str:
-    """Return what tells *record* from all others. Its place is not enough: a topic can be deleted and created again."""
-    return f"{record.place} {hashlib.sha256(_encoded(record.content)).hexdigest()}"

@@ -6,6 +6,8 @@ Format: https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html. Events of 
 
 import base64
 import binascii
+import hashlib
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,6 +38,12 @@ class Record:
     def place(self) -> str:
         """The record's place in Kafka, for people: ``topic-partition@offset``."""
         return f"{self.topic}-{self.partition}@{self.offset}"
+
+    @property
+    def identity(self) -> str:
+        """A text that no other record has. The place is not enough: a topic can be deleted and created again."""
+        content = json.dumps(self.content, sort_keys=True, default=str)
+        return f"{self.place} {hashlib.sha256(content.encode()).hexdigest()}"
 
     @property
     def identifier(self) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import logs
+from .bounded import BoundedDict
 from .deadline import Call, Deadline
 from .errors import ActionError, InputError, PortApiError, PortNotFoundError, PortRunnerError, PortUnavailableError
 from .failure_queue import FailureQueue
@@ -46,8 +47,22 @@ LAST_MOMENT_SECONDS = 0.2
 LAST_LINES_SECONDS = 1.0
 # Of the ids in a message that may be the run's, how many are tried.
 MOST_RUN_IDS = 10
+# The state of a run is read again if it was read longer ago.
+FRESH_SECONDS = 2.0
+# An action's operation can be edited in Port.
+KNOWN_OPERATION_SECONDS = 300.0
+REMEMBERED_ACTIONS = 1000
 # A record may arrive before Port shows its run.
 NEW_RECORD_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run request as the run in Port is, with the run's state at the moment *at* of ``time.monotonic()``."""
+
+    run_request: RunRequest
+    state: RunState
+    at: float
 
 
 class Lifecycle:
@@ -69,12 +84,19 @@ class Lifecycle:
         self._metrics = metrics
         self._reporter = Reporter(metrics)
         self._starts = Starts()
+        self._operations: BoundedDict[str, tuple[str | None, float]] = BoundedDict(REMEMBERED_ACTIONS)
         self._settings = settings
         private_key = settings.client_side_private_key if settings.client_side_private_key_secret_arn else None
         self._decryptor = Decryptor(settings.encryption_secret, private_key)
 
-    def process(self, run_request: RunRequest, deadline: Deadline) -> None:
-        """End the run, or leave it to others if it is not for this function.
+    def find(self, run_request: RunRequest, deadline: Deadline) -> Found | None:
+        """Return the run in Port, or ``None`` if it is not for this function, or if Port does not know it."""
+        if self._is_for_others(run_request):
+            return None
+        return _patiently(lambda until: self._find(run_request, until), deadline)
+
+    def process(self, run_request: RunRequest, deadline: Deadline, *, found: Found | None = None) -> None:
+        """End the run, or leave it to others if it is not for this function. *found* is a result of ``find``.
 
         Raises ``PortRunnerError`` if Lambda must redeliver the record.
         """
@@ -86,16 +108,14 @@ class Lifecycle:
             if unreported is not None:
                 self._reporter.report(unreported.run, unreported.outcome, deadline)
                 return
-        found = _patiently(lambda until: self._find(run_request, until), deadline)
+        found = found or _patiently(lambda until: self._find(run_request, until), deadline)
         if found is None:
             self._keep_unknown(run_request)
             return
-        candidate, state = found
-        with (
-            logs.fields(run_id=candidate.run_id),
-            self._starts.alone(candidate.run_id, deadline.work) as had_to_wait,
-        ):
-            self._process_found(candidate, None if had_to_wait else state, deadline)
+        run_id = found.run_request.run_id
+        with logs.fields(run_id=run_id), self._starts.alone(run_id, deadline.work) as had_to_wait:
+            is_fresh = not had_to_wait and time.monotonic() - found.at < FRESH_SECONDS
+            self._process_found(found.run_request, found.state if is_fresh else None, deadline)
 
     def give_up(self, run_request: RunRequest, reason: str, deadline: Deadline) -> Mapping[str, Any] | None:
         """End the run of a record that is given up, if Port answers. Return an outcome that Port does not have.
@@ -108,30 +128,51 @@ class Lifecycle:
         until = min(deadline.report, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
         with suppress(PortRunnerError):
             found = self._find(run_request, until)
-            if found is None or not found[1].is_in_progress or not self._routes_of(found[0]):
+            if found is None or not found.state.is_in_progress or not self._routes_of(found.run_request):
                 return None
-            candidate, state = found
-            run = self._run_of(candidate, until)
-            last = self._starts.last_entry(run.id, state, run._run_api, until=until)
+            run = self._run_of(found.run_request, until)
+            last = self._starts.last_entry(run.id, found.state, run._run_api, until=until)
             if isinstance(last, HandedOver) or (isinstance(last, Started) and last.seconds_left > 0):
                 return None
             when = "it was started" if last is None else "it was done"
             self._reporter.report(run, Failure(f"The run was given up before {when}: {reason}."), deadline)
         return self._unreported(run_request)
 
-    def _find(self, run_request: RunRequest, until: float) -> tuple[RunRequest, RunState] | None:
+    def _find(self, run_request: RunRequest, until: float) -> Found | None:
         """Return the first of the message's runs that has a handler here, or else the first that Port knows."""
-        found = None
+        first = None
         for run_id in _run_ids(run_request):
             candidate = replace(run_request, run_id=run_id)
             state = self._read_run(candidate, until)
             if state is None:
                 continue
-            candidate = _completed(candidate, state)
+            candidate = self._with_operation(_completed(candidate, state), until)
+            found = Found(candidate, state, time.monotonic())
             if self._routes_of(candidate):
-                return candidate, state
-            found = found or (candidate, state)
-        return found
+                return found
+            first = first or found
+        return first
+
+    def _with_operation(self, run_request: RunRequest, until: float) -> RunRequest:
+        """Add the operation of the run's action if a handler depends on it. Neither message nor run may tell it."""
+        action = run_request.action
+        if (
+            action is None
+            or run_request.operation
+            or all(route.operation is None for route in self._routes_of(run_request))
+        ):
+            return run_request
+        known = self._operations.get(action)
+        if known is None or time.monotonic() - known[1] > KNOWN_OPERATION_SECONDS:
+            try:
+                known = self._port.get_operation(action, until=until), time.monotonic()
+            except PortUnavailableError:
+                raise
+            except PortApiError as error:  # the credentials may lack the permission to read actions
+                log.warning("action.not_read", error=error, status=error.status)
+                known = None, time.monotonic()
+            self._operations[action] = known
+        return replace(run_request, operation=known[0])
 
     def _process_found(self, run_request: RunRequest, state: RunState | None, deadline: Deadline) -> None:
         """Process the run that Port has. *state* is its state, or ``None`` if that may have changed since."""

@@ -100,6 +100,11 @@ class RunRequest:
         return self.run_id.startswith(WORKFLOW_NODE_PREFIX)
 
     @property
+    def names_no_entity(self) -> bool:
+        """Return whether the run in Port may have an entity that the message does not name."""
+        return not self.is_envelope and (self.blueprint is None or self.entity_identifier is None)
+
+    @property
     def ordering_key(self) -> str:
         """The key of runs that are processed in order: the entity, or else the run."""
         if self.blueprint is not None and self.entity_identifier is not None:

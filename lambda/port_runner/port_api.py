@@ -56,6 +56,14 @@ class PortClient:
         run = answer.get("run")
         return run if isinstance(run, Mapping) else {}
 
+    def get_operation(self, action: str, *, until: float) -> str | None:
+        """Return the operation of a self-service action: CREATE, DAY-2 or DELETE."""
+        answer = self.http.request("read the action", "GET", _path("actions", action), until=until)
+        content = answer.get("action")
+        trigger = content.get("trigger") if isinstance(content, Mapping) else None
+        operation = trigger.get("operation") if isinstance(trigger, Mapping) else None
+        return operation if isinstance(operation, str) else None
+
     def update_run(self, run_id: str, *, until: float, **changes: Any) -> None:
         """Set ``status``, ``statusLabel``, ``link``, ``summary``… A run with status SUCCESS or FAILURE is read-only."""
         self.http.request("update the run", "PATCH", _path("actions", "runs", run_id), body=changes, until=until)

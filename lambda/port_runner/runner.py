@@ -7,7 +7,7 @@ import contextvars
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from .deadline import Deadline, end_process_if_harmed
 from .errors import MessageError, PortRunnerError, RecordsNotConsumed
 from .failure_queue import FailureQueue
 from .kafka import Record, records_from_event
-from .lifecycle import Lifecycle
+from .lifecycle import Found, Lifecycle
 from .logs import log
 from .messages import ForOthers, MessagePaths, RunRequest, parsed, read_message
 from .metrics import Metrics
@@ -96,11 +96,14 @@ class Delivery:
 
     record: Record
     reading: Reading
+    found: Found | None = None
     redelivery_reason: str | None = TIME_WAS_UP
 
     @property
     def lane(self) -> str:
         """The key of the records that are processed one after the other. Records of other lanes run in parallel."""
+        if self.found is not None:
+            return self.found.run_request.ordering_key
         if isinstance(self.reading, RunRequest | Change):
             return self.reading.ordering_key
         return self.record.place
@@ -143,7 +146,8 @@ class RecordProcessor:
         """Process *records* within *seconds*. Report records for redelivery as ``Runner.lambda_handler`` does."""
         deadline = Deadline.after(seconds, margin=self._settings.deadline_margin_seconds)
         deliveries = [Delivery(record, self._read(record)) for record in records]
-        self._run_lanes(_lanes(deliveries), deadline)
+        self._find_entities(deliveries, deadline)
+        self._in_parallel(_lanes(deliveries), lambda lane: self._run_lane(lane, deadline), deadline)
         unfinished = [delivery for delivery in deliveries if delivery.redelivery_reason is not None]
         if not unfinished:
             return None
@@ -161,22 +165,34 @@ class RecordProcessor:
         except MessageError as error:
             return error
 
-    def _run_lanes(self, lanes: Sequence[Sequence[Delivery]], deadline: Deadline) -> None:
-        waiting: queue.SimpleQueue[Sequence[Delivery]] = queue.SimpleQueue()
-        for lane in lanes:
-            waiting.put(lane)
+    def _find_entities(self, deliveries: Sequence[Delivery], deadline: Deadline) -> None:
+        """Find the runs in Port whose messages do not name their entities: runs of one entity are done in order."""
+        unnamed = [each for each in deliveries if isinstance(each.reading, RunRequest) and each.reading.names_no_entity]
+        if len(deliveries) > 1:
+            self._in_parallel(unnamed, lambda delivery: self._find(delivery, deadline), deadline)
+
+    def _find(self, delivery: Delivery, deadline: Deadline) -> None:
+        if isinstance(delivery.reading, RunRequest):
+            with suppress(Exception):  # it is tried again, and told, when the record is processed
+                delivery.found = self._lifecycle.find(delivery.reading, deadline)
+
+    def _in_parallel[T](self, items: Sequence[T], process: Callable[[T], None], deadline: Deadline) -> None:
+        """Call *process* with each of *items*, in several threads."""
+        waiting: queue.SimpleQueue[T] = queue.SimpleQueue()
+        for item in items:
+            waiting.put(item)
 
         def work() -> None:
             while True:
                 try:
-                    lane = waiting.get_nowait()
+                    item = waiting.get_nowait()
                 except queue.Empty:
                     return
-                self._run_lane(lane, deadline)
+                process(item)
 
         threads = [
             threading.Thread(target=contextvars.copy_context().run, args=(work,), name="lane", daemon=True)
-            for _ in range(min(len(lanes), self._settings.max_concurrency))
+            for _ in range(min(len(items), self._settings.max_concurrency))
         ]
         started: list[threading.Thread] = []
         for thread in threads:
@@ -215,7 +231,7 @@ class RecordProcessor:
                         self._change_log.process(reading, deadline)
                 else:
                     with logs.fields(run_id=reading.run_id, action=reading.action):
-                        self._lifecycle.process(reading, deadline)
+                        self._lifecycle.process(reading, deadline, found=delivery.found)
                 return None
             except PortRunnerError as error:
                 reason = str(error)

@@ -99,14 +99,14 @@ class Run:
     holder: Process | None = None
     """The process that has started the run, and could not report its outcome yet."""
     disturbed: bool = False
-    """Whether the outcome is lost: its process died, or another process got the record."""
+    """The outcome is lost: its process died, or another process got the record."""
     end: tuple[Any, Any] | None = None
     plan: tuple[list[str], str] = ([], "success")
     event: Any = field(default=None, repr=False)
 
 
 class Deliveries(RuleBasedStateMachine):
-    """Each run ends once, and each handler starts as often as it may, whatever happens."""
+    """Each run ends once, and each handler starts as often as it may, in any sequence of events."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -249,7 +249,7 @@ class Deliveries(RuleBasedStateMachine):
                 assert run.disturbed, run
 
     def teardown(self) -> None:
-        """When all is well again and every record was delivered until it was consumed, no run is left over."""
+        """No run is left over when all is well again and every record was delivered until it was consumed."""
         try:
             self.mend()
             for run in self.all.values():
