@@ -245,6 +245,25 @@ def test_a_context_manager_ends_once_whatever_happens() -> None:
         assert Counted.begun == Counted.ended
 
 
+def test_a_handler_does_not_continue_after_a_wait() -> None:
+    """A thread that waits where nothing may be raised in it leaves as soon as the wait ends, without a next event."""
+    waiting: queue.Queue[int] = queue.Queue()
+
+    def handler() -> None:
+        waiting.get()
+        while True:
+            pass
+
+    call = Call(handler)
+    call.wait(0.01)
+    assert call.abandon() is False
+    waiting.put(1)
+
+    assert call.wait(10)
+    with pytest.raises(TimeIsUp):
+        call.result()
+
+
 def test_a_cleanup_is_not_interrupted() -> None:
     """A handler may clean up when its time is up: it is interrupted once."""
     cleaned: list[str] = []
