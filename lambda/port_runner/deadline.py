@@ -159,7 +159,15 @@ class Call:
         has_left = self._make_leave(LEAVE_SECONDS)
         if not has_left or self._harmful:
             _abandoned.append(self)
+        if not has_left and not self._pending:
+            with suppress(RuntimeError):  # the process has no room for another thread: the next event looks again
+                threading.Thread(target=self._keep_looking, name="leave", daemon=True).start()
         return has_left
+
+    def _keep_looking(self) -> None:
+        """Make the thread leave as soon as it can be thrown into, so that it does not continue the handler's work."""
+        while not self._make_leave(LEAVE_LATER_SECONDS) and not self._pending:
+            pass
 
     def _make_leave(self, seconds: float, *, interrupt_cleanup: bool = False) -> bool:
         """Raise ``TimeIsUp`` in the thread until it leaves, within *seconds*. Return whether it has left.
