@@ -267,3 +267,48 @@ def test_listener_for_an_unknown_action(actions: list[str]) -> None:
 
         @router.change("vm", actions=actions)
         def listen(change: EntityChange) -> None: ...
+
+
+def test_a_failing_neighbor_repeats_no_listener(function: Function) -> None:
+    """A batch that is redelivered for one record does not call the listeners of the others again."""
+    called: list[str] = []
+
+    @function.router.change("vm")
+    def listen(change: EntityChange) -> None:
+        called.append(change.identifier)
+        if change.identifier == "vm-2":
+            change.update_entity("vm", "vm-2", title="Two")
+
+    function.port.fail("/v1/blueprints/vm/entities/vm-2", status=503, headers=UNTIL_LATER, times=None)
+    messages = [change("CREATE", None, {**entity(), "identifier": f"vm-{number}"}) for number in (1, 2, 3)]
+    for number, message in enumerate(messages):
+        message["context"]["entity"] = f"vm-{number + 1}"
+
+    event = kafka_event(*messages, topic=TOPIC)
+    for _ in range(3):
+        with pytest.raises(RecordsNotConsumed):
+            function.handle(event)
+
+    assert sorted(called) == ["vm-1", "vm-2", "vm-2", "vm-2", "vm-3"]
+
+
+def test_a_listener_starts_only_with_enough_time(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that comes late in a batch is redelivered: its listener does not time out for want of time."""
+    monkeypatch.setenv("MAX_CONCURRENCY", "1")
+    called: list[str] = []
+
+    @function.router.change("vm")
+    def listen(change: EntityChange) -> None:
+        called.append(change.identifier)
+        time.sleep(1.2)
+
+    messages = [change("CREATE", None, {**entity(), "identifier": f"vm-{number}"}) for number in (1, 2)]
+    messages[1]["context"]["entity"] = "vm-2"
+
+    event = kafka_event(*messages, topic=TOPIC)
+    with pytest.raises(RecordsNotConsumed, match="too little"):
+        function.handle(event, seconds=4)
+    assert function.handle(event, seconds=4) is None
+
+    assert called == ["vm-1", "vm-2"]
+    assert not function.logged("change.timed_out")

@@ -1,5 +1,6 @@
 """Payloads as the authors of actions write them: the run in Port decides, and the message only leads to it."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import port_runner.lifecycle
 from port_runner import ActionRun, Secret
 from port_runner.testing import kafka_event
 from tests.support.function_under_test import Function
@@ -205,3 +207,105 @@ def test_the_right_run_and_no_other(
 
     assert function.port.runs["r_2"]["status"] == "IN_PROGRESS"
     assert [run.id for run in seen] == [REAL]
+
+
+# The message names only the run
+
+
+def test_runs_of_one_entity_keep_their_order(function: Function) -> None:
+    """Runs of one entity are processed one after the other, also if their messages do not name it."""
+    order: list[str] = []
+
+    @function.router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        order.append(f"{run.id} begins")
+        time.sleep(0.05)
+        order.append(f"{run.id} ends")
+
+    for number in range(4):
+        run = function.port.add_run(f"r_{number}", "resize")
+        run["entity"] = {"identifier": "vm-1", "title": None, "icon": None, "deleted": False}
+
+    assert function.handle(kafka_event(*({"runId": f"r_{number}"} for number in range(4)))) is None
+
+    assert order == [f"r_{number} {what}" for number in range(4) for what in ("begins", "ends")]
+
+
+def test_a_batch_takes_no_request_more(function: Function) -> None:
+    """A run whose message does not name its entity is read once, as any other."""
+    function.router.action("resize")(lambda run: None)
+    for number in range(3):
+        function.port.add_run(f"r_{number}", "resize")
+
+    function.handle(kafka_event(*({"runId": f"r_{number}"} for number in range(3))))
+
+    assert [len(function.requests("GET", f"/runs/r_{number}")) for number in range(3)] == [1, 1, 1]
+
+
+def test_a_run_that_waited_long_is_read_again(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was ended while it waited for the one before it is not started."""
+    monkeypatch.setattr(port_runner.lifecycle, "FRESH_SECONDS", 0.2)
+    starts: list[str] = []
+
+    @function.router.action("resize")
+    def resize(run: ActionRun[Mapping[str, Any]]) -> None:
+        starts.append(run.id)
+        function.port.runs["r_1"].update(status="FAILURE", summary="Canceled by hand.")
+        time.sleep(0.3)
+
+    for number in range(2):
+        run = function.port.add_run(f"r_{number}", "resize")
+        run["entity"] = {"identifier": "vm-1", "title": None, "icon": None, "deleted": False}
+
+    assert function.handle(kafka_event({"runId": "r_0"}, {"runId": "r_1"})) is None
+
+    assert starts == ["r_0"]
+
+
+def self_service(identifier: str, operation: str) -> dict[str, Any]:
+    """Return an action as Port has it."""
+    user_inputs = {"properties": {}, "required": []}
+    trigger = {"type": "self-service", "operation": operation, "userInputs": user_inputs}
+    return {"identifier": identifier, "trigger": trigger, "invocationMethod": {"type": "KAFKA"}}
+
+
+@pytest.mark.parametrize("operation", ["CREATE", "DELETE"])
+def test_the_operation_is_found_in_port(function: Function, operation: str) -> None:
+    """Of several handlers, the one for the operation of the run's action is called, once Port has told it."""
+    called: list[str] = []
+    for each in ("CREATE", "DELETE"):
+        function.router.action("change", operation=each)(
+            lambda run, each=each: called.append(f"{each} {run.operation}")
+        )
+    function.port.actions["change"] = self_service("change", operation)
+    for run_id in ("r_1", "r_2"):
+        function.port.add_run(run_id, "change")
+        assert function.handle(kafka_event({"runId": run_id})) is None
+
+    assert called == [f"{operation} {operation}"] * 2
+    assert len(function.requests("GET", "/actions/change")) == 1
+
+
+def test_a_handler_of_another_operation_is_not_called(function: Function) -> None:
+    """A run whose action has another operation in Port is left alone, if the message names none."""
+    called: list[str] = []
+    function.router.action("change", operation="DELETE")(lambda run: called.append(run.id))
+    function.port.actions["change"] = self_service("change", "CREATE")
+    function.port.add_run("r_1", "change")
+
+    assert function.handle(kafka_event({"runId": "r_1"})) is None
+
+    assert called == []
+    assert function.logged("action.unknown")
+
+
+def test_an_operation_that_cannot_be_read(function: Function) -> None:
+    """Credentials that may not read actions do not keep the only handler from its runs."""
+    called: list[str] = []
+    function.router.action("change", operation="DELETE")(lambda run: called.append(run.id))
+    function.port.fail("/v1/actions/change", status=403, times=None)
+    function.port.add_run("r_1", "change")
+
+    assert function.handle(kafka_event({"runId": "r_1"})) is None
+
+    assert called == ["r_1"]

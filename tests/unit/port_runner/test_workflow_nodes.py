@@ -7,6 +7,7 @@ import pytest
 
 from port_runner import ActionFailed, ActionRun, InProgress, RegistrationError, Success
 from port_runner.testing import kafka_event
+from port_runner_sandbox.fake_port import Fault, Received
 from tests.support.function_under_test import Function
 
 NODE = "wfnr_abcdefghij012345"
@@ -108,3 +109,48 @@ def test_handler_of_nodes_must_be_idempotent(function: Function) -> None:
     """Port cannot be asked whether a node's run was started before, so only a handler that may run twice takes it."""
     with pytest.raises(RegistrationError, match="idempotent=True"):
         function.router.action("resize", workflow_nodes=True)
+
+
+class OldSchema(Fault):
+    """A Port whose schema of node runs holds only what it has published."""
+
+    def takes(self, request: Received) -> bool:
+        fields = request.body if isinstance(request.body, dict) else {}
+        return super().takes(request) and not {"statusLabel", "links", "externalRunId"}.isdisjoint(fields)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_port_that_knows_no_labels_of_node_runs(function: Function, fails: bool) -> None:
+    """A node's run starts and ends also if Port's schema has neither a label nor links for it."""
+
+    @function.router.action("resize", idempotent=True, workflow_nodes=True)
+    def resize(run: ActionRun[Mapping[str, Any]]) -> Success:
+        run.label("Almost")
+        if fails:
+            raise ActionFailed("No quota is left.")
+        return Success(summary="Resized.", link="https://example.com")
+
+    function.port.add_node_run(NODE)
+    with function.port.changed:
+        function.port._faults.append(OldSchema(RUN, "PATCH", 422, times=None))
+
+    assert function.handle(kafka_event(messages()[0])) is None
+
+    run = function.port.node_runs[NODE]
+    assert (run["status"], run["result"]) == ("COMPLETED", "FAILED" if fails else "SUCCESS")
+    assert run["output"] == {"summary": "No quota is left." if fails else "Resized."}
+
+
+def test_a_refused_report_of_a_node_run_is_sent_shorter(function: Function) -> None:
+    """A report that Port refuses once does not leave the node's run open."""
+
+    @function.router.action("resize", idempotent=True, workflow_nodes=True)
+    def resize(run: ActionRun[Mapping[str, Any]]) -> Success:
+        function.port.fail(RUN, method="PATCH", status=422, times=3)
+        return Success(summary="Resized.", link="https://example.com")
+
+    function.port.add_node_run(NODE)
+
+    assert function.handle(kafka_event(messages()[0])) is None
+
+    assert function.port.node_runs[NODE]["status"] == "COMPLETED"
