@@ -10,6 +10,7 @@ import pytest
 from port_runner.testing import run_message
 from port_runner_sandbox.fake_port import FakePort
 from tests.support.deployment import ENDED, INPUTS, PATIENCE_SECONDS, WORK_SECONDS, Deployment, new_run_id
+from tests.support.run_logs import lines_of_handlers
 from tests.support.function_under_test import event_file
 
 # Asks a client to wait longer than an invocation lasts, so the client gives up at once.
@@ -33,7 +34,7 @@ def test_a_run_goes_all_the_way(deployment: Deployment, port: FakePort) -> None:
     assert run["status"] == "SUCCESS"
     vm = port.entities["vm", f"vm-{run_id}"]
     assert (vm["title"], vm["properties"]["cpu_cores"], vm["properties"]["deployed"]) == ("First", 2, "Deploying")
-    assert [line["message"] for line in port.run_logs[run_id]] == ["Creating a VM in eu-west-1"]
+    assert lines_of_handlers(port, run_id) == ["Creating a VM in eu-west-1"]
     assert deployment.starts(run_id) == len(deployment.ends(run_id)) == 1
     deployment.until(deployment.consumed)
     assert deployment.result() == "OK"
@@ -127,7 +128,7 @@ def test_a_failure_has_the_text_of_the_handler(deployment: Deployment, port: Fak
     run = deployment.ended(run_id)
 
     assert (run["status"], run["summary"]) == ("FAILURE", "There is no room left in eu-west-1.")
-    assert [line["message"] for line in port.run_logs[run_id]] == ["Looking for room"]
+    assert lines_of_handlers(port, run_id) == ["Looking for room"]
     lines = deployment.until(lambda: deployment.logged(run_id))
     assert "ERROR" not in {line["level"] for line in lines}
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from port_runner import ActionRouter, Runner
-from port_runner.journal import Started, entry_of
+from port_runner.journal import Started
 from port_runner.port_api import PortClient
 from port_runner.settings import Credentials
 from port_runner.testing import LambdaContext, kafka_event, run_message
 from port_runner_sandbox.fake_port import FakePort, Received
 from tests.support.project import EVENTS
+from tests.support.run_logs import lines_of_handlers
 
 # Headers of a refusal that no invocation is long enough to outwait: the client does not try again.
 UNTIL_LATER = {"Retry-After": "600"}
@@ -74,8 +75,7 @@ class Function:
 
     def run_log(self, run_id: str = "r_1") -> list[str]:
         """Return the lines of the run's log in Port, without the runner's own."""
-        messages = [line["message"] for line in self.port.run_logs.get(run_id, [])]
-        return [message for message in messages if entry_of(message) is None]
+        return lines_of_handlers(self.port, run_id)
 
     @property
     def lines(self) -> list[dict[str, Any]]:

@@ -264,7 +264,7 @@ def test_a_run_that_waited_long_is_read_again(function: Function, monkeypatch: p
 
 def self_service(identifier: str, operation: str) -> dict[str, Any]:
     """Return an action as Port has it."""
-    user_inputs = {"properties": {}, "required": []}
+    user_inputs: dict[str, Any] = {"properties": {}, "required": []}
     trigger = {"type": "self-service", "operation": operation, "userInputs": user_inputs}
     return {"identifier": identifier, "trigger": trigger, "invocationMethod": {"type": "KAFKA"}}
 
@@ -273,10 +273,15 @@ def self_service(identifier: str, operation: str) -> dict[str, Any]:
 def test_the_operation_is_found_in_port(function: Function, operation: str) -> None:
     """Of several handlers, the one for the operation of the run's action is called, once Port has told it."""
     called: list[str] = []
-    for each in ("CREATE", "DELETE"):
-        function.router.action("change", operation=each)(
-            lambda run, each=each: called.append(f"{each} {run.operation}")
-        )
+
+    @function.router.action("change", operation="CREATE")
+    def create(run: ActionRun[Mapping[str, Any]]) -> None:
+        called.append(f"CREATE {run.operation}")
+
+    @function.router.action("change", operation="DELETE")
+    def delete(run: ActionRun[Mapping[str, Any]]) -> None:
+        called.append(f"DELETE {run.operation}")
+
     function.port.actions["change"] = self_service("change", operation)
     for run_id in ("r_1", "r_2"):
         function.port.add_run(run_id, "change")
