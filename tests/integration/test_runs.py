@@ -10,8 +10,8 @@ import pytest
 from port_runner.testing import run_message
 from port_runner_sandbox.fake_port import FakePort
 from tests.support.deployment import ENDED, INPUTS, PATIENCE_SECONDS, WORK_SECONDS, Deployment, new_run_id
-from tests.support.run_logs import lines_of_handlers
 from tests.support.function_under_test import event_file
+from tests.support.run_logs import lines_of_handlers
 
 # Asks a client to wait longer than an invocation lasts, so the client gives up at once.
 COME_BACK_LATER: dict[str, Any] = {"status": 503, "headers": {"Retry-After": "600"}}
