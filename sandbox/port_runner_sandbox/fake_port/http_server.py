@@ -64,7 +64,7 @@ class Received:
         try:
             # Bytes that are not UTF-8 become U+FFFD, as in JavaScript. Python would refuse them, or guess UTF-16.
             text = self.raw_body.decode(errors="replace")
-            body = json.loads(text, parse_constant=_no_constants, parse_float=_finite)
+            body = json.loads(text, parse_constant=_no_constants, parse_float=_number, parse_int=_number)
             return None if _deeper_than(body, MAX_DEPTH) else body
         except (ValueError, RecursionError):
             return None
@@ -242,11 +242,12 @@ def _no_constants(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _number(text: str) -> float:
+    """Return a number as JavaScript reads it: 1.0 is 1, and after 16 digits or so the rest is lost."""
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"{text} is too large for a number")
-    return value
+    return int(value) if value.is_integer() and abs(value) < 1e21 else value
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

@@ -322,3 +322,11 @@ def test_log_is_read_in_either_order(client: Client) -> None:
     assert [log["message"] for log in client.ok("GET", url, offset="3")["runLogs"]] == ["0"]
     client.port.log_order = "oldest-first"
     assert [log["message"] for log in client.ok("GET", url, limit="3")["runLogs"]] == ["0", "1", "2"]
+
+
+def test_approval_of_an_action_is_returned_only_where_it_is_defined(client: Client) -> None:
+    """An action without `requiredApproval` is read without it. Its runs always say whether one is required."""
+    assert "requiredApproval" not in client.ok("GET", "/actions/create_vm")["action"]
+    assert client.ok("GET", f"/actions/runs/{client.execute()}")["run"]["requiredApproval"] is False
+    client.ok("POST", "/actions", action("careful", requiredApproval=False))
+    assert client.ok("GET", "/actions/careful")["action"]["requiredApproval"] is False
