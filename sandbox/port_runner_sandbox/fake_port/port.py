@@ -185,7 +185,7 @@ class FakePort:
         self._review(run_id, False, description)
 
     def _review(self, run_id: str, approved: bool, description: str | None) -> None:
-        self._publishing(lambda: self._runs.review(run_id, approved=approved, description=description))
+        self._publishing(lambda: self._runs.review(self.runs[run_id], approved=approved, description=description))
         with self.changed:
             self.changed.notify_all()
 

@@ -146,22 +146,21 @@ class Runs:
     def review_run(self, request: Received, run: str) -> Reply:
         check(APPROVAL, request.body)
         approved = request.body["status"] == "APPROVE"
-        stored = self.review(run, approved=approved, description=request.body.get("description"))
+        stored = self._run(run)
+        self.review(stored, approved=approved, description=request.body.get("description"))
         return 201, {"ok": True, "run": _shown(stored, request)}
 
-    def review(self, run_id: str, *, approved: bool, description: str | None) -> Document:
+    def review(self, run: Document, *, approved: bool, description: str | None) -> None:
         """Publish the message of a run that waits for an approval, or decline the run."""
-        run = self._run(run_id)
         if run["status"] != "WAITING_FOR_APPROVAL":
-            raise Refused(422, "run_not_waiting_for_approval", f"Run {run_id!r} is {run['status']}")
-        message = self._waiting.pop(run_id, None)
+            raise Refused(422, "run_not_waiting_for_approval", f"Run {run['id']!r} is {run['status']}")
+        message = self._waiting.pop(run["id"], None)
         approval: Document = {"state": "APPROVED" if approved else "DECLINED", "userId": self._history.author}
         if description is not None:
             approval["description"] = description
         self._change_run(run, {"status": "IN_PROGRESS" if approved else "DECLINED", "approval": approval})
         if approved and message is not None:
             self._announce("runs", message)
-        return run
 
     def check_open(self, run_id: str) -> None:
         """Raise Refused if the run is unknown or has ended, so that it cannot change entities."""
