@@ -135,8 +135,8 @@ def test_automation_that_cannot_be_evaluated_harms_no_change(client: Client, pub
 
 def test_automations_do_not_start_each_other_without_end(client: Client, published: list[tuple[str, Any]]) -> None:
     """The run of an automation starts no automation."""
-    trigger = {"type": "automation", "event": {"type": "ANY_RUN_CHANGE", "actionIdentifier": "auto"}}
-    client.ok("POST", "/actions", action("auto", trigger=trigger))
+    trigger = {"type": "automation", "event": {"type": "ANY_RUN_CHANGE", "actionIdentifier": "first"}}
+    client.ok("POST", "/actions", action("second", trigger=trigger))
     automatic = {"type": "automation", "event": {"type": "ENTITY_CREATED", "blueprintIdentifier": "vm"}}
     client.ok("POST", "/actions", action("first", trigger=automatic))
     client.ok("POST", ENTITIES, {"identifier": "box"})

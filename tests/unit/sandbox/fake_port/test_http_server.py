@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from port_runner_sandbox.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort, http_server
 from tests.unit.sandbox.fake_port.client import ENTITIES, Client, action
 
 
@@ -139,9 +139,10 @@ def test_requests_side_by_side(client: Client) -> None:
     assert (statuses.count(201), statuses.count(409)) == (10, 150)
 
 
-def test_leaving_ends_everything_at_once() -> None:
+def test_leaving_ends_everything_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Open connections and delayed answers do not delay the end. No thread and no open port is left."""
-    before = set(threading.enumerate())
+    monkeypatch.setattr(http_server, "_SECONDS_TO_FINISH", 120.0)
+    before, started = set(threading.enumerate()), time.monotonic()
     with FakePort() as port:
         idle, client = Client(port), Client(port)
         port.fail("/v1/org", delay=60)
@@ -156,6 +157,7 @@ def test_leaving_ends_everything_at_once() -> None:
         caller = threading.Thread(target=ask)
         caller.start()
         port.wait_until(lambda: port.requests[-1].path == "/v1/org")
+    assert time.monotonic() - started < 60
     deadline = time.monotonic() + 5
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -3,11 +3,14 @@
 import base64
 import hmac
 import json
+import time
 from typing import Any
 
 import pytest
 
 from port_runner.signature import Verdict, verify
+from port_runner_sandbox.fake_port.messages import signed
+from tests.unit.port_runner.test_signature import AGENT_MESSAGE, AGENT_SIGNATURES, SECRET, TIMESTAMP
 from tests.unit.sandbox.fake_port.client import ENTITIES, Client, action
 
 WEBHOOK = {"type": "WEBHOOK", "url": "https://{{ .inputs.host }}/hook", "agent": True, "headers": {"X-Team": "blue"}}
@@ -50,6 +53,13 @@ def test_entity_inputs_may_be_left_out(client: Client, published: list[tuple[str
     assert messages(published) == [{"all": {}}]
 
 
+def signature(message: Any, timestamp: int, client: Client) -> str:
+    """Return Port's signature of the message by the rule, written out a second time."""
+    text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    digest = hmac.digest(client.port.client_secret.encode(), f"{timestamp}.{text}".encode(), "sha256")
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
 @pytest.mark.parametrize("agent", [True, "{{ true }}"])
 def test_agents_actions_are_published_and_signed(
     client: Client, published: list[tuple[str, Any]], agent: bool | str
@@ -65,10 +75,18 @@ def test_agents_actions_are_published_and_signed(
     assert message["payload"]["action"] == {"trigger": "CREATE", "invocationMethod": called}
     headers = message["headers"]
     assert headers.keys() == {"X-Team", "X-Port-Signature", "X-Port-Timestamp"}
-    signed = {**message, "headers": {"X-Team": "blue"}}
-    text = json.dumps(signed, ensure_ascii=False, separators=(",", ":"))
-    digest = hmac.digest(client.port.client_secret.encode(), f"{headers['X-Port-Timestamp']}.{text}".encode(), "sha256")
-    assert headers["X-Port-Signature"] == f"v1,{base64.b64encode(digest).decode()}"
+    expected = signature({**message, "headers": {"X-Team": "blue"}}, headers["X-Port-Timestamp"], client)
+    assert headers["X-Port-Signature"] == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "headers"), [("headers left empty", {"headers": {}}), ("headers left out", {})], ids=["empty", "out"]
+)
+def test_signature_is_that_of_ports_agent(monkeypatch: pytest.MonkeyPatch, form: str, headers: dict[str, Any]) -> None:
+    """The message of the agent's own tests gets the agent's signature."""
+    monkeypatch.setattr(time, "time", lambda: TIMESTAMP + 0.5)
+    message = signed({**json.loads(AGENT_MESSAGE), **headers}, SECRET)
+    assert message["headers"] == {"X-Port-Signature": AGENT_SIGNATURES[form], "X-Port-Timestamp": TIMESTAMP}
 
 
 def test_gitlab_is_signed_without_headers(client: Client, published: list[tuple[str, Any]]) -> None:
@@ -76,8 +94,9 @@ def test_gitlab_is_signed_without_headers(client: Client, published: list[tuple[
     create(client, {"type": "GITLAB", "projectName": "p", "groupName": "g"}, HOST)
     client.ok("POST", "/actions/made/runs", {"properties": {}})
     [message] = messages(published)
-    assert message["headers"].keys() == {"X-Port-Signature", "X-Port-Timestamp"}
-    assert verify(json.dumps(message), client.port.client_secret) is Verdict.VALID
+    headers = message.pop("headers")
+    assert headers.keys() == {"X-Port-Signature", "X-Port-Timestamp"}
+    assert headers["X-Port-Signature"] == signature(message, headers["X-Port-Timestamp"], client)
 
 
 @pytest.mark.parametrize("agent", [{}, {"agent": False}, {"agent": "{{ false }}"}])
@@ -99,10 +118,10 @@ def test_signature_of_kafka_actions_is_a_choice(
     client.ok("POST", "/actions/made/runs", {"properties": {}})
     client.port.sign_kafka = True
     client.ok("POST", "/actions/made/runs", {"properties": {}})
-    unsigned, signed = (json.dumps(message) for message in messages(published))
+    without, with_signature = (json.dumps(message) for message in messages(published))
     secret = client.port.client_secret
-    assert (verify(unsigned, secret), verify(signed, secret)) == (Verdict.ABSENT, Verdict.VALID)
-    assert verify(signed, secret + "x") is Verdict.INVALID
+    assert (verify(without, secret), verify(with_signature, secret)) == (Verdict.ABSENT, Verdict.VALID)
+    assert verify(with_signature, secret + "x") is Verdict.INVALID
 
 
 @pytest.mark.parametrize("payload", [["{{ .run.id }}"], {"headers": "none"}])
