@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
@@ -84,9 +85,21 @@ class Answer:
         return cls(status, to_json(document))
 
 
+# A text, or a number that Python writes with an exponent, though JavaScript would not or writes another one.
+_TINY = re.compile(r'"(?:[^"\\]|\\.)*"|[0-9.]+e-[0-9]+')
+
+
+def _tiny(found: re.Match[str]) -> str:
+    """Write 1e-06 as 0.000001 and 1e-07 as 1e-7."""
+    if found[0].startswith('"'):
+        return found[0]
+    mantissa, exponent = found[0].split("e")
+    return f"{Decimal(found[0]):f}" if int(exponent) >= -6 else f"{mantissa}e{int(exponent)}"
+
+
 def to_json(document: Any) -> bytes:
     """Return the document as JavaScript writes it: compact, in UTF-8, with lone surrogates escaped."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    text = _TINY.sub(_tiny, json.dumps(document, ensure_ascii=False, separators=(",", ":")))
     # The escape of a lone surrogate is the same in Python as in JSON.
     return text.encode(errors="backslashreplace")
 

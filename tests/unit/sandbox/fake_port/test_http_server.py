@@ -74,13 +74,27 @@ def test_refused_text_that_is_not_unicode(client: Client, method: str, path: str
 
 @pytest.mark.parametrize(
     ("sent", "kept"),
-    [("1.0", "1"), ("-0", "0"), ("1E2", "100"), ("0.5", "0.5"), ("9007199254740993", "9007199254740992")],
+    [
+        ("1.0", "1"),
+        ("-0", "0"),
+        ("1E2", "100"),
+        ("0.5", "0.5"),
+        ("9007199254740993", "9007199254740992"),
+        ("1e-5", "0.00001"),
+        ("-1.5e-6", "-0.0000015"),
+        ("1e-07", "1e-7"),
+        ("2.5e-10", "2.5e-10"),
+        ("1e21", "1e+21"),
+    ],
 )
 def test_numbers_are_javascript(client: Client, sent: str, kept: str) -> None:
     """A number is stored and answered as JavaScript does: no difference of 1.0 and 1, and no more than its digits."""
     body = f'{{"identifier": "box", "properties": {{"cpu_cores": {sent}}}}}'
     answer = client.session.post(f"{client.port.url}/v1{ENTITIES}", data=body, timeout=5)
-    assert f'"cpu_cores":{kept}' in answer.text
+    assert f'"cpu_cores":{kept}}}' in answer.text
+    body = '{"identifier": "text", "title": "1e-05 \\"1e-05"}'
+    answer = client.session.post(f"{client.port.url}/v1{ENTITIES}", data=body, timeout=5)
+    assert answer.json()["entity"]["title"] == '1e-05 "1e-05'
 
 
 def test_what_was_received_is_kept(client: Client) -> None:
