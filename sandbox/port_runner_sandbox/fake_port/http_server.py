@@ -86,7 +86,7 @@ class Answer:
 
 
 # A text, or a number that Python writes with an exponent, though JavaScript would not or writes another one.
-_TINY = re.compile(r'"(?:[^"\\]|\\.)*"|[0-9.]+e-[0-9]+')
+_TINY = re.compile(r'"(?:[^"\\]++|\\.)*+"|[0-9.]+e-[0-9]+')
 
 
 def _tiny(found: re.Match[str]) -> str:
