@@ -1,39 +1,19 @@
 """Blueprints and entities."""
 
-import secrets
-import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from port_runner_sandbox.fake_port.definitions import BLUEPRINT, BLUEPRINT_UPDATE
+from port_runner_sandbox.fake_port.documents import Document, Reply, new_id, stamps
+from port_runner_sandbox.fake_port.history import History
 from port_runner_sandbox.fake_port.http_server import Received
-from port_runner_sandbox.fake_port.queries import is_true, number
-from port_runner_sandbox.fake_port.schemas import (
-    ENTITIES,
-    ENTITY,
-    ENTITY_UPDATE,
-    Refused,
-    check,
-    value_rules,
-)
+from port_runner_sandbox.fake_port.queries import is_true
+from port_runner_sandbox.fake_port.schemas import Refused, check, value_rules
+from port_runner_sandbox.fake_port.searches import ENTITIES, ENTITY, ENTITY_REPLACEMENT, ENTITY_UPDATE, SEARCH, fits
 
-Document = dict[str, Any]
-Reply = tuple[int, Document]
-
-# The fields that the audit log can be searched by, by their names in records and in queries.
-AUDIT_FILTERS = {"runId": "run_id", "resourceType": "resources", "entity": "entity", "blueprint": "blueprint"}
-
-
-def now() -> str:
-    """Return the current time as Port writes it: ISO 8601 in UTC with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def new_id(prefix: str) -> str:
-    """Return `prefix` and 16 random letters and digits."""
-    return prefix + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(16))
+# A search for teams looks at the entities of this blueprint.
+TEAMS = "_team"
 
 
 @dataclass(frozen=True)
@@ -59,18 +39,17 @@ class Catalog:
     """The organization's blueprints and entities, by identifier.
 
     `announce(topic, message)` publishes a message to Kafka. `check_run(run_id)` raises Refused for a run that cannot
-    change entities. Every method that the routes name takes the request and the path's values, and returns status and
-    document, or raises Refused.
+    change entities. `changed(record)` is called after each change of an entity. Every method that the routes name takes
+    the request and the path's values, and returns status and document, or raises Refused.
     """
 
     def __init__(
-        self, trigger: Document, announce: Callable[[str, Document], None], check_run: Callable[[str], None]
+        self, history: History, announce: Callable[[str, Any], None], check_run: Callable[[str], None]
     ) -> None:
         self.blueprints: dict[str, Document] = {}
         self.entities: dict[tuple[str, str], Document] = {}
-        self.audit_log: list[Document] = []
-        self._trigger = trigger
-        self._author: str = trigger["by"]["userId"]
+        self.changed: Callable[[Document], None]
+        self._history = history
         self._announce = announce
         self._check_run = check_run
 
@@ -98,7 +77,8 @@ class Catalog:
         self.blueprint(blueprint)
         if any(key[0] == blueprint for key in self.entities):
             raise Refused(403, "has_dependents", f"Blueprint {blueprint!r} has entities")
-        del self.blueprints[blueprint]
+        before = self.blueprints.pop(blueprint)
+        self._history.note("DELETE", "blueprint", (before, None), {"blueprint": blueprint})
         return 200, {"ok": True}
 
     def blueprint(self, identifier: str) -> Document:
@@ -118,9 +98,11 @@ class Catalog:
             **body,
             "schema": {"required": [], **body["schema"]},
             "identifier": identifier,
-            **self._stamps(before),
+            **stamps(self._history.author, before),
         }
         self.blueprints[identifier] = stored
+        change = "UPDATE" if before else "CREATE"
+        self._history.note(change, "blueprint", (before, stored), {"blueprint": identifier})
         return stored
 
     # Entities
@@ -154,7 +136,7 @@ class Catalog:
         return 200, {"ok": True, "entity": self._change_entity(request, blueprint, entity, merge=True)}
 
     def replace_entity(self, request: Received, blueprint: str, entity: str) -> Reply:
-        check(ENTITY, request.body)
+        check(ENTITY_REPLACEMENT, request.body)
         return 200, {"ok": True, "entity": self._change_entity(request, blueprint, entity, merge=False)}
 
     def delete_entity(self, request: Received, blueprint: str, entity: str) -> Reply:
@@ -176,6 +158,7 @@ class Catalog:
         self.blueprint(blueprint)
         if options.run_id is not None:
             self._check_run(options.run_id)
+        body = self._without_searches(blueprint, body)
         identifier = body.get("identifier") or new_id("e_")
         before = self.entities.get((blueprint, identifier))
         if before and not options.upsert:
@@ -191,7 +174,8 @@ class Catalog:
         before = self.entity(blueprint, entity)
         if run_id := request.query.get("run_id"):
             self._check_run(run_id)
-        after = self._written(blueprint, {"identifier": entity, **request.body}, before, merge=merge)
+        body = self._without_searches(blueprint, {"identifier": entity, **request.body})
+        after = self._written(blueprint, body, before, merge=merge)
         if after["identifier"] != entity and (blueprint, after["identifier"]) in self.entities:
             raise Refused(409, "identifier_taken", f"Entity {after['identifier']!r} exists already")
         self._check_entity(after, create_missing, False)
@@ -211,7 +195,7 @@ class Catalog:
             "team": [team] if isinstance(team, str) else team or [],
             "properties": _without_nulls({**base.get("properties", {}), **body.get("properties", {})}),
             "relations": _without_nulls({**base.get("relations", {}), **body.get("relations", {})}),
-            **self._stamps(before),
+            **stamps(self._history.author, before),
         }
         return _without_nulls(entity)
 
@@ -252,39 +236,83 @@ class Catalog:
         entity = after or before
         assert entity is not None
         context = {"entity": entity["identifier"], "blueprint": entity["blueprint"]}
-        record: Document = {
-            "action": action,
-            "resourceType": "entity",
-            "status": "SUCCESS",
-            "trigger": {**self._trigger, "at": now()},
-            "context": context,
-            "diff": {"before": before, "after": after},
-        }
-        self.audit_log.append({**record, "context": {**context, **({"runId": run_id} if run_id else {})}})
-        destination = self.blueprint(entity["blueprint"]).get("changelogDestination")
-        if destination == {"type": "KAFKA"}:
-            self._announce("change.log", {**record, "changelogDestination": destination})
+        with_run = {**context, "runId": run_id} if run_id else context
+        record = {**self._history.note(action, "entity", (before, after), with_run), "context": context}
+        self.announce_change(entity["blueprint"], record)
+        self.changed(record)
 
-    # The audit log
+    def expire_timer(self, blueprint: str, identifier: str, property_: str) -> None:
+        """Announce that the time of a timer property is over."""
+        entity = self.entity(blueprint, identifier)
+        context = {"entity": identifier, "blueprint": blueprint, "property": property_}
+        noted = self._history.note("TIMER_EXPIRED", "entity", (entity, entity), context)
+        by = {"byPort": True, "orgId": noted["trigger"]["by"]["orgId"]}
+        record = {**noted, "trigger": {**noted["trigger"], "by": by}}
+        del record["diff"]
+        self.announce_change(blueprint, record)
+        self.changed(record)
 
-    def get_audit_log(self, request: Received) -> Reply:
-        wanted = {name: request.query[key] for name, key in AUDIT_FILTERS.items() if key in request.query}
-        found = [
-            record
-            for record in self.audit_log
-            if all(record.get(name, record["context"].get(name)) == value for name, value in wanted.items())
-        ]
-        # Port documents the records, but not the name of their list.
-        return 200, {"ok": True, "audits": found[::-1][: number(request.query, "limit", 10000)]}
+    def announce_change(self, blueprint: str, record: Document) -> None:
+        """Publish a change if the blueprint asks for it, for its own consumers or for Port's agent."""
+        destination = self.blueprints.get(blueprint, {}).get("changelogDestination", {})
+        if destination.get("type") == "KAFKA" or destination.get("agent"):
+            message = {**record, "changelogDestination": destination}
+            del message["identifier"]
+            self._announce("change.log", message)
 
-    def _stamps(self, before: Document | None) -> Document:
-        moment = now()
-        return {
-            "createdAt": before["createdAt"] if before else moment,
-            "createdBy": before["createdBy"] if before else self._author,
-            "updatedAt": moment,
-            "updatedBy": self._author,
-        }
+    # Searches
+
+    def search(self, request: Received) -> Reply:
+        check(SEARCH, request.body)
+        found = list(self._found(self.entities.values(), request.body))
+        blueprints = sorted({entity["blueprint"] for entity in found})
+        return 200, {"ok": True, "entities": found, "matchingBlueprints": blueprints}
+
+    def related(self, entity: Document, blueprint: str, direction: str) -> Iterator[str]:
+        """Return the identifiers of a blueprint's entities that the entity leads to (upstream) or that lead to it."""
+        if direction == "upstream":
+            for name, relation in self.blueprint(entity["blueprint"])["relations"].items():
+                if relation["target"] == blueprint:
+                    yield from _listed(entity["relations"].get(name))
+            return
+        for (other_blueprint, identifier), other in self.entities.items():
+            if other_blueprint == blueprint and entity["identifier"] in self.related(
+                other, entity["blueprint"], "upstream"
+            ):
+                yield identifier
+
+    def _found(self, entities: Iterable[Document], search: Document) -> Iterator[Document]:
+        return (entity for entity in entities if fits(search, entity, self.related))
+
+    def _identifiers(self, blueprint: str, search: Document) -> list[str]:
+        entities = [entity for entity in self.entities.values() if entity["blueprint"] == blueprint]
+        return [entity["identifier"] for entity in self._found(entities, search)]
+
+    def _without_searches(self, blueprint: str, body: Document) -> Document:
+        """Return the body of an entity with what its searches find. Port publishes little about what does not fit."""
+        resolved = dict(body)
+        if isinstance(body.get("identifier"), dict):
+            found = self._identifiers(blueprint, body["identifier"])
+            if not found:
+                raise Refused(404, "not_found", f"No entity of {blueprint!r} fits the search")
+            if len(found) > 1:
+                raise Refused(422, "invalid_request", f"{len(found)} entities of {blueprint!r} fit the search")
+            resolved["identifier"] = found[0]
+        if isinstance(body.get("team"), dict):
+            resolved["team"] = self._identifiers(TEAMS, body["team"])
+        known = self.blueprint(blueprint)["relations"]
+        for name, related in body.get("relations", {}).items():
+            if isinstance(related, dict) and name in known:
+                found = self._identifiers(known[name]["target"], related)
+                if len(found) > 1 and not known[name]["many"]:
+                    raise Refused(422, "relation_many_violation", f"{len(found)} entities fit the relation {name!r}")
+                single = found[0] if found else None
+                resolved["relations"] = {**resolved["relations"], name: found if known[name]["many"] else single}
+        return resolved
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _without_nulls(document: Document) -> Document:

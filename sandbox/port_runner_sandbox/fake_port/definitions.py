@@ -3,6 +3,7 @@
 from port_runner_sandbox.fake_port.schemas import (
     ANY,
     BOOLEAN,
+    JQ,
     OBJECT,
     PROPERTY_NAMES,
     STRING,
@@ -13,7 +14,7 @@ from port_runner_sandbox.fake_port.schemas import (
     strict,
     variants,
 )
-from port_runner_sandbox.fake_port.searches import SEARCH
+from port_runner_sandbox.fake_port.searches import DATASET, SEARCH
 
 _TITLE: Schema = {"type": "string", "maxLength": 100}
 _URI: Schema = {"type": "string", "pattern": '^[A-Za-z][A-Za-z0-9+.-]*:[^\\s<>"{}|\\\\^`]*$'}
@@ -140,8 +141,7 @@ BLUEPRINT: Schema = {**BLUEPRINT_UPDATE, "required": ["identifier", "title", "sc
 
 # Actions
 
-_JQ = strict({"jqQuery": STRING}, "jqQuery")
-_VISIBLE: Schema = {"anyOf": [BOOLEAN, _JQ]}
+_VISIBLE: Schema = {"anyOf": [BOOLEAN, JQ]}
 _INPUT_NAMES = {"pattern": PROPERTY_NAMES["pattern"]}
 _INPUT: Schema = {
     "type": "object",
@@ -153,7 +153,7 @@ _INPUT: Schema = {
         ),
         "icon": STRING,
         "blueprint": STRING,
-        "dataset": {"type": "object", "required": ["combinator", "rules"]},
+        "dataset": DATASET,
         "dependsOn": STRINGS,
         "visible": _VISIBLE,
         "jqQuery": {"type": "null"},
@@ -189,7 +189,7 @@ _USER_INPUTS: Schema = {
     **strict(
         {
             "properties": {"type": "object", "propertyNames": _INPUT_NAMES, "additionalProperties": _INPUT},
-            "required": {"anyOf": [STRINGS, _JQ]},
+            "required": {"anyOf": [STRINGS, JQ]},
             "order": STRINGS,
             "steps": {"type": "array", "items": _STEP},
             "titles": {"type": "object", "propertyNames": _INPUT_NAMES, "additionalProperties": _HEADING},
@@ -208,8 +208,9 @@ _SELF_SERVICE: Schema = {
     "actionCardButtonText": _BUTTON,
     "executeActionButtonText": _BUTTON,
 }
+_CONDITION = strict({**SEARCH["properties"], "type": enum("SEARCH")}, "type", "combinator", "rules")
 _ON_ENTITY: Schema = {
-    **strict({**_SELF_SERVICE, "condition": SEARCH}, "userInputs"),
+    **strict({**_SELF_SERVICE, "condition": _CONDITION}, "userInputs"),
     "dependencies": {"condition": ["blueprintIdentifier"]},
 }
 _OF_BLUEPRINT = strict({"type": ANY, "blueprintIdentifier": STRING}, "blueprintIdentifier")

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
@@ -64,7 +65,7 @@ class Received:
         try:
             # Bytes that are not UTF-8 become U+FFFD, as in JavaScript. Python would refuse them, or guess UTF-16.
             text = self.raw_body.decode(errors="replace")
-            body = json.loads(text, parse_constant=_no_constants, parse_float=_finite)
+            body = json.loads(text, parse_constant=_no_constants, parse_float=_number, parse_int=_number)
             return None if _deeper_than(body, MAX_DEPTH) else body
         except (ValueError, RecursionError):
             return None
@@ -84,9 +85,21 @@ class Answer:
         return cls(status, to_json(document))
 
 
+# A text, or a number that Python writes with an exponent, though JavaScript would not or writes another one.
+_TINY = re.compile(r'"(?:[^"\\]++|\\.)*+"|[0-9.]+e-[0-9]+')
+
+
+def _tiny(found: re.Match[str]) -> str:
+    """Write 1e-06 as 0.000001 and 1e-07 as 1e-7."""
+    if found[0].startswith('"'):
+        return found[0]
+    mantissa, exponent = found[0].split("e")
+    return f"{Decimal(found[0]):f}" if int(exponent) >= -6 else f"{mantissa}e{int(exponent)}"
+
+
 def to_json(document: Any) -> bytes:
     """Return the document as JavaScript writes it: compact, in UTF-8, with lone surrogates escaped."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    text = _TINY.sub(_tiny, json.dumps(document, ensure_ascii=False, separators=(",", ":")))
     # The escape of a lone surrogate is the same in Python as in JSON.
     return text.encode(errors="backslashreplace")
 
@@ -242,11 +255,12 @@ def _no_constants(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _number(text: str) -> float:
+    """Return a number as JavaScript reads it: 1.0 is 1, and after 16 digits or so the rest is lost."""
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"{text} is too large for a number")
-    return value
+    return int(value) if value.is_integer() and abs(value) < 1e21 else value
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

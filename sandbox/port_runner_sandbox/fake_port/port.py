@@ -1,10 +1,12 @@
 """The fake Port itself: its contents, its routes and its token."""
 
+import base64
 import logging
 import secrets
 import ssl
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -15,9 +17,13 @@ from werkzeug.routing import Map, Rule
 
 from port_runner_sandbox.certificates import Certificates
 from port_runner_sandbox.fake_port import queries
-from port_runner_sandbox.fake_port.catalog import Catalog, Document, Reply
+from port_runner_sandbox.fake_port.actions import Actions
+from port_runner_sandbox.fake_port.catalog import Catalog
+from port_runner_sandbox.fake_port.documents import Document, Reply
 from port_runner_sandbox.fake_port.faults import Drop, Fault
+from port_runner_sandbox.fake_port.history import History
 from port_runner_sandbox.fake_port.http_server import MAX_DEPTH, Answer, HttpServer, Received, to_json
+from port_runner_sandbox.fake_port.node_runs import NodeRuns
 from port_runner_sandbox.fake_port.rate_limit import RateLimit
 from port_runner_sandbox.fake_port.runs import LogOrder, Runs
 from port_runner_sandbox.fake_port.schemas import ACCESS_TOKEN, Refused, check
@@ -78,9 +84,15 @@ class FakePort:
         self._closing = threading.Event()
         author = f"{client_id}@clients"
         trigger = {"by": {"orgId": organization_id, "userId": author}, "origin": "API"}
-        self._runs = Runs(organization_id, author, self.client_secret, self._announce)
-        self._catalog = Catalog(trigger, self._announce, self._runs.check_open)
+        history = History(trigger)
+        self._history = history
+        self._runs = Runs(history, self._announce)
+        self._catalog = Catalog(history, self._announce, self._runs.check_open)
+        self._actions = Actions(organization_id, self.client_secret, history, self._catalog, self._runs)
+        self._node_runs = NodeRuns()
         self._runs.catalog = self._catalog
+        self._runs.changed = self._actions.run_changed
+        self._catalog.changed = self._actions.entity_changed
         self._routes = self._route_map().bind("")
         self._server = HttpServer(
             self._respond, idle_seconds=idle_seconds, tls=_tls(certificates) if certificates else None
@@ -108,7 +120,7 @@ class FakePort:
 
     @property
     def actions(self) -> dict[str, Document]:
-        return self._runs.actions
+        return self._actions.actions
 
     @property
     def runs(self) -> dict[str, Document]:
@@ -120,7 +132,16 @@ class FakePort:
 
     @property
     def node_runs(self) -> dict[str, Document]:
-        return self._runs.node_runs
+        return self._node_runs.node_runs
+
+    @property
+    def sign_kafka(self) -> bool:
+        """The choice to sign the messages of KAFKA actions too. Port does not publish whether it signs them."""
+        return self._actions.sign_kafka
+
+    @sign_kafka.setter
+    def sign_kafka(self, sign: bool) -> None:
+        self._actions.sign_kafka = sign
 
     @property
     def log_order(self) -> LogOrder:
@@ -145,7 +166,10 @@ class FakePort:
         The first `hidden_for` requests about it get 404, as for a run that Port has just made.
         """
         with self.changed:
-            return self._runs.add_run(run_id, action, blueprint, properties or {}, hidden_for)
+            definition = self.actions.get(action, {"identifier": action})
+            run = self._runs.new(run_id, {**definition, "requiredApproval": False}, blueprint, properties or {}, None)
+            self._runs.store(run, hidden_for)
+            return run
 
     def hide_new_runs(self, hidden_for: int) -> None:
         """From now on, answer the first `hidden_for` requests about each executed run with 404."""
@@ -161,14 +185,18 @@ class FakePort:
         self._review(run_id, False, description)
 
     def _review(self, run_id: str, approved: bool, description: str | None) -> None:
-        self._publishing(lambda: self._runs.review(run_id, approved=approved, description=description))
+        self._publishing(lambda: self._runs.review(self.runs[run_id], approved=approved, description=description))
         with self.changed:
             self.changed.notify_all()
+
+    def expire_timer(self, blueprint: str, entity: str, property_: str) -> None:
+        """Let the time of a timer property be over, as the change log and automations see it."""
+        self._publishing(lambda: self._catalog.expire_timer(blueprint, entity, property_))
 
     def add_node_run(self, node_run_id: str) -> Document:
         """Add a node run of a workflow, in progress."""
         with self.changed:
-            return self._runs.add_node_run(node_run_id)
+            return self._node_runs.add(node_run_id)
 
     def fail(
         self,
@@ -292,7 +320,7 @@ class FakePort:
             raise Refused(401, "invalid_credentials")
         moment = time.monotonic()
         if self._token is None or moment >= self._token[1]:
-            self._token = (secrets.token_urlsafe(64), moment + self.token_life_seconds)
+            self._token = (self._new_token(), moment + self.token_life_seconds)
         token, expires = self._token
         return 200, {
             "ok": True,
@@ -300,6 +328,15 @@ class FakePort:
             "expiresIn": int(expires - moment),
             "tokenType": "Bearer",
         }
+
+    def _new_token(self) -> str:
+        """Return a JWT, whose signature is of no key."""
+        moment = int(time.time())
+        head = {"alg": "RS256", "typ": "JWT", "kid": uuid.uuid4().hex}
+        life = {"iat": moment, "exp": moment + int(self.token_life_seconds)}
+        claims = {"orgId": self.organization_id, "sub": f"{self.client_id}@clients", "jti": uuid.uuid4().hex, **life}
+        parts = (to_json(head), to_json(claims), secrets.token_bytes(256))
+        return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
 
     # The organization
 
@@ -312,7 +349,7 @@ class FakePort:
         return 200, {"ok": True, "credentials": dict(self.kafka_credentials)}
 
     def _route_map(self) -> Map:
-        catalog, runs = self._catalog, self._runs
+        catalog, runs, actions, node_runs = self._catalog, self._runs, self._actions, self._node_runs
         blueprint, action, run = (
             "/v1/blueprints/<blueprint>",
             "/v1/actions/<action>",
@@ -335,21 +372,22 @@ class FakePort:
             _Route("PATCH", f"{entities}/<entity>", catalog.update_entity, queries.ENTITY_CHANGE),
             _Route("PUT", f"{entities}/<entity>", catalog.replace_entity, queries.ENTITY_CHANGE),
             _Route("DELETE", f"{entities}/<entity>", catalog.delete_entity, queries.ENTITY_DELETION),
-            _Route("GET", "/v1/audit-log", catalog.get_audit_log, queries.AUDIT_LOG),
-            _Route("GET", "/v1/actions", runs.list_actions, queries.VERSION),
-            _Route("POST", "/v1/actions", runs.create_action, queries.NONE),
-            _Route("GET", action, runs.get_action, queries.NONE),
-            _Route("PUT", action, runs.replace_action, queries.NONE),
-            _Route("DELETE", action, runs.delete_action, queries.NONE),
-            _Route("POST", f"{action}/runs", runs.execute, queries.EXECUTION),
+            _Route("POST", "/v1/entities/search", catalog.search, queries.ENTITY),
+            _Route("GET", "/v1/audit-log", self._history.get_audit_log, queries.AUDIT_LOG),
+            _Route("GET", "/v1/actions", actions.list_actions, queries.VERSION),
+            _Route("POST", "/v1/actions", actions.create_action, queries.NONE),
+            _Route("GET", action, actions.get_action, queries.NONE),
+            _Route("PUT", action, actions.replace_action, queries.NONE),
+            _Route("DELETE", action, actions.delete_action, queries.NONE),
+            _Route("POST", f"{action}/runs", actions.execute, queries.EXECUTION),
             _Route("GET", "/v1/actions/runs", runs.list_runs, queries.RUNS),
             _Route("GET", run, runs.get_run, queries.VERSION),
             _Route("PATCH", run, runs.update_run, queries.VERSION),
             _Route("PATCH", f"{run}/approval", runs.review_run, queries.VERSION),
             _Route("POST", f"{run}/logs", runs.add_log, queries.NONE),
             _Route("GET", f"{run}/logs", runs.get_logs, queries.LOGS),
-            _Route("PATCH", node_run, runs.update_node_run, queries.NONE),
-            _Route("POST", f"{node_run}/logs", runs.add_node_run_logs, queries.NONE),
+            _Route("PATCH", node_run, node_runs.update_node_run, queries.NONE),
+            _Route("POST", f"{node_run}/logs", node_runs.add_node_run_logs, queries.NONE),
         ]
         rules = [Rule(route.path, methods=[route.method], endpoint=route) for route in routes]
         return Map(rules, strict_slashes=False, merge_slashes=False)

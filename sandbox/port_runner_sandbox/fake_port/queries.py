@@ -32,6 +32,7 @@ _BOOLEAN = Parameter("must be boolean", "true|false")
 _VERSION = Parameter("must be v1 or v2", "v1|v2")
 _SOURCES = Parameter("must be UI, API or AUTOMATION", "UI|API|AUTOMATION", repeatable=True)
 _EMAIL = Parameter("must be an email address", r"[^@\s]+@[^@\s]+")
+_TIME = Parameter("must be a time", r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _TEXTS = Parameter("must be texts", repeatable=True)
 _TEXT = Parameter("must be given once")
 
@@ -57,6 +58,7 @@ BLUEPRINT: Query = {"create_catalog_page": _BOOLEAN}
 ENTITY_CHANGE: Query = {"create_missing_related_entities": _BOOLEAN, "run_id": _TEXT}
 ENTITY_CREATION: Query = {**ENTITY_CHANGE, **dict.fromkeys(("upsert", "merge", "validation_only"), _BOOLEAN)}
 ENTITY_DELETION: Query = {"delete_dependents": _BOOLEAN, "run_id": _TEXT}
+# Where entities are read, alone or in a search.
 ENTITY: Query = {
     "exclude_calculated_properties": _BOOLEAN,
     "attach_title_to_relation": _BOOLEAN,
@@ -66,7 +68,10 @@ ENTITY: Query = {
 }
 AUDIT_LOG: Query = {
     "limit": _number(1, 100000),
-    **dict.fromkeys(("run_id", "resources", "entity", "blueprint"), _TEXT),
+    "from": _TIME,
+    "to": _TIME,
+    **dict.fromkeys(("identifier", "run_id", "entity", "blueprint"), _TEXT),
+    **dict.fromkeys(("resources", "actions", "origins", "status"), _TEXTS),
 }
 
 

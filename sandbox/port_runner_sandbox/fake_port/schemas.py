@@ -197,6 +197,7 @@ NUMBER: Schema = {"type": "number"}
 BOOLEAN: Schema = {"type": "boolean"}
 OBJECT: Schema = {"type": "object"}
 STRINGS: Schema = {"type": "array", "items": STRING}
+JQ = strict({"jqQuery": STRING}, "jqQuery")
 TYPES = enum("string", "number", "boolean", "object", "array")
 PROPERTY_NAMES: Schema = {"pattern": r"^[A-Za-z0-9@_=\\-]+$", "maxLength": 100}
 ENTITY_IDENTIFIER: Schema = {"type": "string", "maxLength": 1000, "pattern": r"^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$"}
@@ -249,30 +250,3 @@ NODE_RUN_LOGS = strict(
     {"logs": {"type": "array", "items": strict({"level": _LEVEL, "message": STRING}, "level", "message")}},
     "logs",
 )
-
-_RELATED: Schema = {"anyOf": [ENTITY_IDENTIFIER, {"type": "array", "items": ENTITY_IDENTIFIER}, {"type": "null"}]}
-_OPTIONAL_STRING: Schema = {"type": ["string", "null"]}
-_TEAM: Schema = {"anyOf": [_OPTIONAL_STRING, STRINGS]}
-# Port also takes search queries for identifier, team and relations. The fake Port does not.
-ENTITY: Schema = {
-    "type": "object",
-    "properties": {
-        "identifier": ENTITY_IDENTIFIER,
-        "title": _OPTIONAL_STRING,
-        "icon": _OPTIONAL_STRING,
-        "team": {"anyOf": [STRING, STRINGS]},
-        "properties": OBJECT,
-        "relations": {"type": "object", "additionalProperties": _RELATED},
-    },
-}
-ENTITY_UPDATE = strict(
-    {
-        "identifier": ENTITY_IDENTIFIER,
-        "title": _OPTIONAL_STRING,
-        "icon": _OPTIONAL_STRING,
-        "team": _TEAM,
-        "properties": {"type": "object", "propertyNames": PROPERTY_NAMES},
-        "relations": {"type": "object", "additionalProperties": _RELATED},
-    }
-)
-ENTITIES = strict({"entities": {"type": "array", "minItems": 1, "maxItems": 20, "items": ENTITY}}, "entities")

@@ -5,9 +5,21 @@ from datetime import UTC, datetime, timedelta
 from operator import ge, gt, le, lt
 from typing import Any
 
-from port_runner_sandbox.fake_port.schemas import BOOLEAN, NUMBER, OBJECT, STRING, STRINGS, Refused, Schema, strict
+from port_runner_sandbox.fake_port.documents import Document
+from port_runner_sandbox.fake_port.schemas import (
+    BOOLEAN,
+    ENTITY_IDENTIFIER,
+    JQ,
+    NUMBER,
+    OBJECT,
+    PROPERTY_NAMES,
+    STRING,
+    STRINGS,
+    Refused,
+    Schema,
+    strict,
+)
 
-Document = dict[str, Any]
 Related = Callable[[Document, str, str], Iterable[str]]
 
 _DATE: Schema = {"type": "string", "format": "date-time"}
@@ -53,31 +65,32 @@ def _rule(operators: Iterable[str], value: Schema | None, property_: Schema = _P
 
 
 _TEXT_OPERATORS = ("contains", "doesNotContains", "beginsWith", "doesNotBeginsWith", "endsWith", "doesNotEndsWith")
-_RULES = [
-    _rule(("between", "notBetween", "="), _SPAN),
-    _rule(("isEmpty", "isNotEmpty", "isExpired", "isNotExpired"), None, STRING),
-    _rule((">", ">=", "<", "<="), {"anyOf": [NUMBER, _DATE, _OF_USER]}),
-    _rule(("=", "!=", "in", "notIn", "containsAny", *_TEXT_OPERATORS), {"anyOf": [*_SINGLE, *_LISTS, _OF_USER]}),
-    _rule(("matchAny",), {"anyOf": [STRINGS, STRING, _OF_USER]}, {"oneOf": [_PATH, STRING, _OF_USER]}),
-    strict(
-        {
-            "operator": {"const": "relatedTo"},
-            "blueprint": STRING,
-            "value": {"anyOf": [STRING, STRINGS]},
-            "direction": {"enum": ["upstream", "downstream"]},
-            "required": BOOLEAN,
-        },
-        *("operator", "blueprint", "value"),
-    ),
-    strict(
-        {
-            "operator": {"enum": ["=", "!=", "contains"]},
-            "propertySchema": strict({"type": STRING, "format": STRING, "items": _ITEMS}, "type"),
-            "value": _SINGLE[0],
-        },
-        *("operator", "propertySchema"),
-    ),
-]
+_RELATED_TO = {
+    "operator": {"const": "relatedTo"},
+    "blueprint": STRING,
+    "direction": {"enum": ["upstream", "downstream"]},
+    "required": BOOLEAN,
+}
+_OF_SCHEMA = {
+    "operator": {"enum": ["=", "!=", "contains"]},
+    "propertySchema": strict({"type": STRING, "format": STRING, "items": _ITEMS}, "type"),
+}
+
+
+def _rules(*computed: Schema) -> list[Schema]:
+    """Return the rules of searches. Their values may also be computed as the schemas say."""
+    some = [*_SINGLE, *_LISTS, _OF_USER, *computed]
+    return [
+        _rule(("between", "notBetween", "="), _SPAN),
+        _rule(("isEmpty", "isNotEmpty", "isExpired", "isNotExpired"), None, STRING),
+        _rule((">", ">=", "<", "<="), {"anyOf": [NUMBER, _DATE, _OF_USER, *computed]}),
+        _rule(("=", "!=", "in", "notIn", "containsAny", *_TEXT_OPERATORS), {"anyOf": some}),
+        _rule(("matchAny",), {"anyOf": [STRINGS, STRING, _OF_USER]}, {"oneOf": [_PATH, STRING, _OF_USER]}),
+        strict({**_RELATED_TO, "value": {"anyOf": [STRING, STRINGS, *computed]}}, *("operator", "blueprint", "value")),
+        strict({**_OF_SCHEMA, "value": {"anyOf": [*_SINGLE, *computed]}}, *("operator", "propertySchema")),
+    ]
+
+
 _FINDING = [
     _rule(("=",), {"type": ["string", "number", "null"]}, STRING),
     _rule(("in", "containsAny"), STRINGS, STRING),
@@ -93,9 +106,47 @@ def _search(rules: list[Schema], depth: int = 4) -> Schema:
     return strict({"combinator": combinators, "rules": {"type": "array", "items": items}}, "combinator", "rules")
 
 
-SEARCH = _search(_RULES)
+SEARCH = _search(_rules())
+# The choice of entities that an input offers. Its values may be JQ over the form.
+DATASET = _search(_rules(JQ))
 # A search in place of an identifier, a relation or a team.
 FINDING = _search(_FINDING)
+
+# The bodies of entities. An identifier, a team and relations may be searches.
+
+_RELATIONS: Schema = {
+    "type": "object",
+    "additionalProperties": {
+        "anyOf": [ENTITY_IDENTIFIER, {"type": "array", "items": ENTITY_IDENTIFIER}, {"type": "null"}, FINDING]
+    },
+}
+_OPTIONAL_STRING: Schema = {"type": ["string", "null"]}
+ENTITY_REPLACEMENT: Schema = {
+    "type": "object",
+    "properties": {
+        "identifier": ENTITY_IDENTIFIER,
+        "title": _OPTIONAL_STRING,
+        "icon": _OPTIONAL_STRING,
+        "team": {"anyOf": [STRING, STRINGS, FINDING]},
+        "properties": OBJECT,
+        "relations": _RELATIONS,
+    },
+}
+ENTITY: Schema = {
+    "type": "object",
+    "properties": {
+        **ENTITY_REPLACEMENT["properties"],
+        "identifier": {"anyOf": [ENTITY_IDENTIFIER, FINDING]},
+    },
+}
+ENTITY_UPDATE = strict(
+    {
+        **ENTITY_REPLACEMENT["properties"],
+        "team": {"anyOf": [_OPTIONAL_STRING, STRINGS, FINDING]},
+        "properties": {"type": "object", "propertyNames": {"pattern": PROPERTY_NAMES["pattern"]}},
+    }
+)
+ENTITIES = strict({"entities": {"type": "array", "minItems": 1, "maxItems": 20, "items": ENTITY}}, "entities")
 
 
 def fits(search: Document, entity: Document, related: Related) -> bool:
@@ -148,20 +199,20 @@ def _holds(operator: str, value: Any, wanted: Any) -> bool:
         case "isEmpty":
             return value in (None, "", [], {})
         case "isExpired" | "isNotExpired":
-            return value is not None and (_moment(value) <= datetime.now(UTC)) == (operator == "isExpired")
+            moment = _moment(value)
+            return moment is not None and (moment <= datetime.now(UTC)) == (operator == "isExpired")
         case "=" if not isinstance(wanted, dict):
             return bool(value == wanted)
         case "=" | "between":
-            start, end = _span(wanted)
-            return value is not None and start <= _moment(value) < end
+            return _is_within(_moment(value), wanted)
         case ">" | ">=" | "<" | "<=":
             return _compare(operator, value, wanted)
         case "in":
-            return value in wanted
+            return value in wanted if isinstance(wanted, list) else bool(value == wanted)
         case "contains":
             return _contains(value, wanted)
         case "containsAny":
-            return any(_contains(value, one) for one in wanted)
+            return any(_contains(value, one) for one in wanted) if isinstance(wanted, list) else False
         case "beginsWith":
             return isinstance(value, str) and value.startswith(str(wanted))
     return isinstance(value, str) and value.endswith(str(wanted))
@@ -174,13 +225,18 @@ def _contains(value: Any, wanted: Any) -> bool:
 
 
 def _compare(operator: str, value: Any, wanted: Any) -> bool:
-    if value is None or isinstance(value, str) != isinstance(wanted, str):
-        return False
-    left, right = (_moment(value), _moment(wanted)) if isinstance(value, str) else (value, wanted)
-    return bool(_COMPARISONS[operator](left, right))
+    if isinstance(wanted, int | float):
+        return isinstance(value, int | float) and bool(_COMPARISONS[operator](value, wanted))
+    left, right = _moment(value), _moment(wanted)
+    return left is not None and right is not None and bool(_COMPARISONS[operator](left, right))
 
 
-def _span(wanted: Document) -> tuple[datetime, datetime]:
+def _is_within(moment: datetime | None, wanted: Document) -> bool:
+    start, end = _span(wanted)
+    return moment is not None and start is not None and end is not None and start <= moment < end
+
+
+def _span(wanted: Document) -> tuple[datetime | None, datetime | None]:
     if "preset" not in wanted:
         return _moment(wanted["from"]), _moment(wanted["to"])
     moment = datetime.now(UTC)
@@ -190,9 +246,10 @@ def _span(wanted: Document) -> tuple[datetime, datetime]:
     return start, start + timedelta(days=1)
 
 
-def _moment(value: str) -> datetime:
+def _moment(value: Any) -> datetime | None:
+    """Return the time that a value names, if it names one."""
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise Refused(422, "invalid_request", f"{value!r} is not a time") from None
+    except (TypeError, ValueError):
+        return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from port_runner_sandbox.fake_port import FakePort
+from port_runner_sandbox.fake_port import FakePort, http_server
 from tests.unit.sandbox.fake_port.client import ENTITIES, Client, action
 
 
@@ -58,7 +58,8 @@ def test_texts_that_are_not_unicode(client: Client, published: list[tuple[str, A
     client.ok("POST", "/actions", {**body, "trigger": {**body["trigger"], "userInputs": inputs}})
     run = post("/actions/say/runs", b'{"properties": {"plain": "TEXT", "secret": "TEXT"}}')["run"]
     assert run["properties"]["plain"] == kept
-    assert published[-1][1] == {"said": re.sub("[\ud800-\udfff]", "\ufffd", kept)}
+    said = next(message for topic, message in reversed(published) if topic.endswith(".runs"))
+    assert said == {"said": re.sub("[\ud800-\udfff]", "\ufffd", kept)}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,31 @@ def test_refused_text_that_is_not_unicode(client: Client, method: str, path: str
     """A refusal may quote a lone surrogate, which is escaped."""
     body = {"identifier": "\ud800", "title": "\ud800"}
     assert client.refused(method, path, body) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("1.0", "1"),
+        ("-0", "0"),
+        ("1E2", "100"),
+        ("0.5", "0.5"),
+        ("9007199254740993", "9007199254740992"),
+        ("1e-5", "0.00001"),
+        ("-1.5e-6", "-0.0000015"),
+        ("1e-07", "1e-7"),
+        ("2.5e-10", "2.5e-10"),
+        ("1e21", "1e+21"),
+    ],
+)
+def test_numbers_are_javascript(client: Client, sent: str, kept: str) -> None:
+    """A number is stored and answered as JavaScript does: no difference of 1.0 and 1, and no more than its digits."""
+    body = f'{{"identifier": "box", "properties": {{"cpu_cores": {sent}}}}}'
+    answer = client.session.post(f"{client.port.url}/v1{ENTITIES}", data=body, timeout=5)
+    assert f'"cpu_cores":{kept}}}' in answer.text
+    body = '{"identifier": "text", "title": "1e-05 \\"1e-05"}'
+    answer = client.session.post(f"{client.port.url}/v1{ENTITIES}", data=body, timeout=5)
+    assert answer.json()["entity"]["title"] == '1e-05 "1e-05'
 
 
 def test_what_was_received_is_kept(client: Client) -> None:
@@ -127,9 +153,10 @@ def test_requests_side_by_side(client: Client) -> None:
     assert (statuses.count(201), statuses.count(409)) == (10, 150)
 
 
-def test_leaving_ends_everything_at_once() -> None:
+def test_leaving_ends_everything_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Open connections and delayed answers do not delay the end. No thread and no open port is left."""
-    before = set(threading.enumerate())
+    monkeypatch.setattr(http_server, "_SECONDS_TO_FINISH", 120.0)
+    before, started = set(threading.enumerate()), time.monotonic()
     with FakePort() as port:
         idle, client = Client(port), Client(port)
         port.fail("/v1/org", delay=60)
@@ -144,6 +171,7 @@ def test_leaving_ends_everything_at_once() -> None:
         caller = threading.Thread(target=ask)
         caller.start()
         port.wait_until(lambda: port.requests[-1].path == "/v1/org")
+    assert time.monotonic() - started < 60
     deadline = time.monotonic() + 5
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)

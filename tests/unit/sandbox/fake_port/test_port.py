@@ -1,5 +1,6 @@
 """The fake Port gives tokens, routes requests, publishes messages and waits."""
 
+import base64
 import json
 import re
 import threading
@@ -165,3 +166,13 @@ def test_wait_until(client: Client) -> None:
     timer.join()
     with pytest.raises(TimeoutError, match=r"within 0\.1 s"):
         client.port.wait_until(lambda: False, timeout=0.1)
+
+
+def test_token_is_a_jwt(port: FakePort) -> None:
+    """The token has the form of a JWT with the organization and its life. Clients must not rely on its signature."""
+    credentials = {"clientId": port.client_id, "clientSecret": port.client_secret}
+    token = requests.post(f"{port.url}/v1/auth/access_token", json=credentials, timeout=5).json()["accessToken"]
+    head, claims, _ = (base64.urlsafe_b64decode(part + "==") for part in token.split("."))
+    assert json.loads(head)["typ"] == "JWT"
+    assert json.loads(claims)["orgId"] == port.organization_id
+    assert json.loads(claims)["exp"] - json.loads(claims)["iat"] == 10800

@@ -303,6 +303,17 @@ def test_young_run_is_not_found_at_first(client: Client) -> None:
     assert len(client.ok("GET", "/actions/runs")["runs"]) == 1
 
 
+def test_run_may_be_young_when_it_is_approved(client: Client, published: list[tuple[str, Any]]) -> None:
+    """A test can approve a run that requests do not find yet."""
+    client.ok("POST", "/actions", action("careful", "CREATE", requiredApproval=True))
+    client.port.hide_new_runs(1)
+    run_id = client.execute("careful", properties={})
+    client.port.approve(run_id)
+    assert [message for _, message in published] == [{"runId": run_id}]
+    assert client.refused("GET", f"/actions/runs/{run_id}") == (404, "not_found")
+    assert client.ok("GET", f"/actions/runs/{run_id}")["run"]["status"] == "IN_PROGRESS"
+
+
 def test_executed_runs_can_be_young_too(client: Client, published: list[tuple[str, Any]]) -> None:
     """If new runs are hidden, the message of a run arrives before its run can be read."""
     client.port.hide_new_runs(1)
@@ -322,3 +333,11 @@ def test_log_is_read_in_either_order(client: Client) -> None:
     assert [log["message"] for log in client.ok("GET", url, offset="3")["runLogs"]] == ["0"]
     client.port.log_order = "oldest-first"
     assert [log["message"] for log in client.ok("GET", url, limit="3")["runLogs"]] == ["0", "1", "2"]
+
+
+def test_approval_of_an_action_is_returned_only_where_it_is_defined(client: Client) -> None:
+    """An action without `requiredApproval` is read without it. Its runs always say whether one is required."""
+    assert "requiredApproval" not in client.ok("GET", "/actions/create_vm")["action"]
+    assert client.ok("GET", f"/actions/runs/{client.execute()}")["run"]["requiredApproval"] is False
+    client.ok("POST", "/actions", action("careful", requiredApproval=False))
+    assert client.ok("GET", "/actions/careful")["action"]["requiredApproval"] is False

@@ -40,6 +40,7 @@ def automation(event: dict[str, Any], **others: Any) -> dict[str, Any]:
     return action(trigger={"type": "automation", "event": event, **others})
 
 
+COMPUTED = {"property": "$title", "operator": "=", "value": {"jqQuery": ".form.b"}}
 AGGREGATION = {"title": "Boxes", "target": "vm", "calculationSpec": {"calculationBy": "entities", "func": "count"}}
 
 
@@ -104,10 +105,19 @@ def test_blueprint_may_have_everything(bare: Client) -> None:
         with_inputs({"a": {"type": "string", "pattern": "[z-a]"}}),
         with_inputs({"a": {"type": "string", "encryption": {"algorithm": "client-side", "key": "none"}}}),
         with_inputs({"a b": {"type": "string"}}),
-        changed(condition={"combinator": "and"}),
-        changed(condition={"combinator": "and", "rules": [{"property": "a", "operator": "is", "value": 1}]}),
-        changed(blueprintIdentifier=None, condition={"combinator": "and", "rules": []}),
-        changed(operation="CREATE", condition={"combinator": "and", "rules": []}),
+        with_inputs({"a": {"type": "string", "format": "entity", "dataset": {"combinator": "and"}}}),
+        with_inputs({"a": {"type": "string", "dataset": {"combinator": "and", "rules": [{"operator": "="}]}}}),
+        changed(condition={"type": "SEARCH", "combinator": "and"}),
+        changed(
+            condition={
+                "type": "SEARCH",
+                "combinator": "and",
+                "rules": [{"property": "a", "operator": "is", "value": 1}],
+            }
+        ),
+        changed(blueprintIdentifier=None, condition={"type": "SEARCH", "combinator": "and", "rules": []}),
+        changed(condition={"combinator": "and", "rules": []}),
+        changed(operation="CREATE", condition={"type": "SEARCH", "combinator": "and", "rules": []}),
         changed(actionCardButtonText=" Go"),
         changed(executeActionButtonText="x" * 16),
         automation({"type": "ENTITY_CREATED"}),
@@ -136,9 +146,16 @@ def test_detail_of_an_action_out_of_schema_is_422(client: Client, body: dict[str
         ),
         with_inputs({"a": {"type": "string"}}, order=["a"], titles={"t": {"title": "T", "visible": False}}),
         with_inputs({"a": {"type": "string", "dependsOn": ["b"], "visible": {"jqQuery": ".form.b"}}}),
+        with_inputs({"a": {"type": "string", "dataset": {"combinator": "and", "rules": [COMPUTED]}}}),
         with_inputs({"a": {"type": "string", "enum": {"jqQuery": "[]"}, "default": {"jqQuery": "1"}}}),
         with_inputs({"a": {"type": "string", "$ref": "#", "items": {"$ref": "https://nowhere.example"}}}),
-        changed(condition={"combinator": "and", "rules": [{"property": "region", "operator": "isNotEmpty"}]}),
+        changed(
+            condition={
+                "type": "SEARCH",
+                "combinator": "and",
+                "rules": [{"property": "region", "operator": "isNotEmpty"}],
+            }
+        ),
         automation({"type": "ANY_RUN_CHANGE", "actionIdentifier": "a"}, condition={"type": "JQ", "expressions": []}),
         action(invocationMethod={"type": "WEBHOOK", "url": "https://a.b", "agent": "{{ true }}", "body": []}),
         action(approvalNotification={"type": "webhook", "url": "https://a.b", "format": "slack"}),
