@@ -2,27 +2,37 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from port_runner_sandbox import Sandbox
+from port_runner_sandbox.broker import Broker
+from port_runner_sandbox.certificates import make_certificates
 from port_runner_sandbox.fake_port import FakePort
 from port_runner_sandbox.kafka import Kafka
 from scripts.demo import exports
 
+CLIENT_SECRET = 'it\'s "quoted" $HOME'
 
-def test_exports_lead_a_shell_to_the_stack(tmp_path: Path) -> None:
-    """A shell that reads the lines has the sandbox's AWS and Port, the function's name, and no AWS profile."""
-    secret = 'it\'s "quoted" $HOME'
-    kafka = Kafka(
-        bootstrap_servers=[], ca_certificate="", username="", password="", topic="", set_password=lambda *_: None
-    )
-    with FakePort(client_secret=secret) as port:
-        sandbox = Sandbox("http://127.0.0.1:4566", kafka, port, tmp_path)
-        lines = exports(sandbox, "the-function")
-        url = port.url
-    names = ("AWS_ENDPOINT_URL", "PORT_API_URL", "PORT_CLIENT_SECRET", "PORT_RUNNER_FUNCTION", "AWS_PROFILE")
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    """A sandbox without AWS."""
+    certificates = make_certificates(tmp_path)
+    with FakePort(client_secret=CLIENT_SECRET) as port, Broker(certificates, log=tmp_path / "broker.log") as broker:
+        kafka = Kafka(
+            broker, certificates=certificates, organization=port.organization_id, username="user", password="password"
+        )
+        for topic in (kafka.topic, kafka.change_log_topic):
+            kafka.create_topic(topic)
+        yield Sandbox("http://127.0.0.1:4566", kafka, port, tmp_path)
+
+
+def read_in_shell(lines: str, *names: str) -> list[str]:
+    """Return variables of a shell that has read the lines."""
     shown = "".join(f'\nprintf "%s\\n" "${name}"' for name in names)
-
     answer = subprocess.run(
         ["sh", "-c", lines + shown],
         env={"PATH": os.environ["PATH"], "AWS_PROFILE": "mine"},
@@ -30,5 +40,11 @@ def test_exports_lead_a_shell_to_the_stack(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
+    return answer.stdout.splitlines()
 
-    assert answer.stdout.splitlines() == ["http://127.0.0.1:4566", url, secret, "the-function", ""]
+
+def test_exports_lead_a_shell_to_the_stack(sandbox: Sandbox) -> None:
+    """A shell that reads the lines has the sandbox's AWS and Port, the function's name, and no AWS profile."""
+    names = ("AWS_ENDPOINT_URL", "PORT_API_URL", "PORT_CLIENT_SECRET", "PORT_RUNNER_FUNCTION", "AWS_PROFILE")
+    shown = read_in_shell(exports(sandbox, "the-function"), *names)
+    assert shown == ["http://127.0.0.1:4566", sandbox.port.url, CLIENT_SECRET, "the-function", ""]
