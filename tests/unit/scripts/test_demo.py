@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from port_runner_sandbox import Sandbox
 from port_runner_sandbox.broker import Broker
@@ -48,3 +49,26 @@ def test_exports_lead_a_shell_to_the_stack(sandbox: Sandbox) -> None:
     names = ("AWS_ENDPOINT_URL", "PORT_API_URL", "PORT_CLIENT_SECRET", "PORT_RUNNER_FUNCTION", "AWS_PROFILE")
     shown = read_in_shell(exports(sandbox, "the-function"), *names)
     assert shown == ["http://127.0.0.1:4566", sandbox.port.url, CLIENT_SECRET, "the-function", ""]
+
+
+def test_exports_lead_any_client_to_kafka(sandbox: Sandbox) -> None:
+    """The lines have what a Kafka client needs, but only the name of the secret that holds the password."""
+    lines = exports(sandbox, "the-function")
+    names = ("BROKERS", "SECURITY_PROTOCOL", "SASL_MECHANISM", "CA_FILE", "USERNAME")
+    servers, protocol, mechanism, ca_file, username = read_in_shell(lines, *(f"KAFKA_{name}" for name in names))
+    client = AdminClient(
+        {
+            "bootstrap.servers": servers,
+            "security.protocol": protocol,
+            "sasl.mechanism": mechanism,
+            "ssl.ca.location": ca_file,
+            "sasl.username": username,
+            "sasl.password": sandbox.kafka.password,
+        }
+    )
+    topics = read_in_shell(lines, "KAFKA_RUNS_TOPIC", "KAFKA_CHANGE_LOG_TOPIC")
+    assert topics == [f"{sandbox.port.organization_id}.runs", f"{sandbox.port.organization_id}.change.log"]
+    assert set(client.list_topics(timeout=30).topics) == set(topics)
+    rest = read_in_shell(lines, "KAFKA_GROUP_PREFIX", "KAFKA_PASSWORD_SECRET")
+    assert rest == [f"{sandbox.port.organization_id}.", "the-function/kafka-credentials"]
+    assert "=password\n" not in lines
