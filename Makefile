@@ -80,14 +80,14 @@ upgrade: development ## compile requirements/*.in to the newest versions
 	@scripts/lock --upgrade
 
 clean: ## remove everything that was built here: zips, environments, caches
-	rm -rf dist .venv .venv-localstack .venv-runtime .venv-checkov .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf dist .venv .venv-localstack .venv-runtime .venv-old-kafka .venv-checkov .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find lambda cli sandbox scripts tests -name __pycache__ -exec rm -rf {} +
 
 environments:
-	$(environments) dev localstack runtime
+	$(environments) dev localstack runtime old-kafka
 
 development:
 	$(environments) dev
 
 unit-environments:
-	$(environments) dev runtime
+	$(environments) dev runtime old-kafka

@@ -30,6 +30,7 @@ from port_runner_cli.commands.setup import read_definitions, set_up
 from port_runner_cli.output import CommandFailed
 from port_runner_sandbox import NoSandbox, ProcessFailed, Sandbox, start_sandbox
 from port_runner_sandbox.fake_port import FakePort, Received
+from port_runner_sandbox.kafka import MECHANISM, SECURITY_PROTOCOL
 from port_runner_sandbox.localstack import running_localstack
 from port_runner_sandbox.terraform import Terraform, TerraformError
 
@@ -277,13 +278,23 @@ def stay(sandbox: Sandbox, function_name: str, directory: Path, screen: Screen) 
 
 
 def exports(sandbox: Sandbox, function_name: str) -> str:
-    """Return shell lines that lead scripts/port-runner to this function, AWS and Port."""
+    """Return shell lines that lead scripts/port-runner to this function, AWS and Port, and a client to Kafka."""
+    kafka = sandbox.kafka
     variables = {
         **sandbox.environment,
         "PORT_API_URL": sandbox.port.url,
         "PORT_CLIENT_ID": sandbox.port.client_id,
         "PORT_CLIENT_SECRET": sandbox.port.client_secret,
         "PORT_RUNNER_FUNCTION": function_name,
+        "KAFKA_BROKERS": ",".join(kafka.bootstrap_servers),
+        "KAFKA_SECURITY_PROTOCOL": SECURITY_PROTOCOL,
+        "KAFKA_SASL_MECHANISM": MECHANISM,
+        "KAFKA_CA_FILE": str(kafka.ca_file),
+        "KAFKA_USERNAME": kafka.username,
+        "KAFKA_PASSWORD_SECRET": f"{function_name}/kafka-credentials",
+        "KAFKA_RUNS_TOPIC": kafka.topic,
+        "KAFKA_CHANGE_LOG_TOPIC": kafka.change_log_topic,
+        "KAFKA_GROUP_PREFIX": kafka.group_prefix,
     }
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
     return "unset AWS_PROFILE\n" + "".join(lines)

@@ -1,9 +1,10 @@
 """Create or update the project's Python environments. Skip those that are up to date.
 
-usage: environments.py [dev] [localstack] [runtime] [checkov]     (all of them without arguments)
+usage: environments.py [dev] [localstack] [runtime] [old-kafka] [checkov]     (all of them without arguments)
 
 `dev` is always included: it holds uv, which fills the others.
-Run this with Python 3.13 (scripts/find-python finds one). The environments use the Python that runs this script.
+Run this with Python 3.13 (scripts/find-python finds one). The environments use the Python that runs this script, but
+`old-kafka` an older one if this machine has it.
 """
 
 import contextlib
@@ -39,6 +40,8 @@ class Environment(NamedTuple):
     compile_bytecode: bool
     # Install the project in place: its modules are imported from the tree, and its entry points are registered.
     holds_project: bool
+    # The Pythons to take instead of this one, if the machine has them.
+    preferred_pythons: tuple[str, ...] = ()
 
 
 ENVIRONMENTS = {
@@ -47,6 +50,14 @@ ENVIRONMENTS = {
         ".venv-localstack", "requirements/localstack.txt", compile_bytecode=False, holds_project=True
     ),
     "runtime": Environment(".venv-runtime", "requirements/runtime.txt", compile_bytecode=True, holds_project=False),
+    # The old client has no wheel for a newer Python.
+    "old-kafka": Environment(
+        ".venv-old-kafka",
+        "requirements/old-kafka.txt",
+        compile_bytecode=False,
+        holds_project=False,
+        preferred_pythons=("python3.11", "python3.10"),
+    ),
     "checkov": Environment(".venv-checkov", "requirements/checkov.txt", compile_bytecode=False, holds_project=False),
 }
 INSTALLER = "requirements/uv.txt"
@@ -91,7 +102,18 @@ def _state(root: Path, environment: Environment, python: Path) -> str:
 
 def _foundation(root: Path, environment: Environment, python: Path) -> str:
     """Return the parts that an environment cannot change: its interpreter, and its path, which its scripts contain."""
-    return f"{python} {sys.version.splitlines()[0]}\n{root / environment.directory}\n"
+    version = sys.version.splitlines()[0]
+    return f"{_interpreter(environment, python)} {version}\n{root / environment.directory}\n"
+
+
+def _interpreter(environment: Environment, python: Path) -> Path:
+    """Return the Python that an environment is made with."""
+    for name in environment.preferred_pythons:
+        # Run each, because a command with the right name can be a shim that refuses to start.
+        command = [name, "-IS", "-c", "import sys, venv; print(sys._base_executable)"]
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            return Path(subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip())
+    return python
 
 
 def _read(path: Path) -> str:
@@ -153,7 +175,8 @@ def _prepare(root: Path, environment: Environment, python: Path, lock: int) -> N
     if not usable:
         print(f"Creating {environment.directory}", flush=True)
         pip = [] if development else ["--without-pip"]
-        command = [str(python), "-m", "venv", "--clear", *pip, str(directory)]
+        interpreter = str(_interpreter(environment, python))
+        command = [interpreter, "-m", "venv", "--clear", *pip, str(directory)]
         _run(command, "A new environment", environment.directory, lock)
     if development:
         options = ["--quiet", "--disable-pip-version-check", "--no-input", "--require-hashes"]

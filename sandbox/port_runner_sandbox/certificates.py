@@ -15,9 +15,10 @@ LIFE = datetime.timedelta(days=2)
 
 @dataclass(frozen=True)
 class Certificates:
-    """The authority's certificate as PEM, and the files of the server's certificate and key."""
+    """The authority's certificate as PEM and as a file, and the files of the server's certificate and key."""
 
     authority: str
+    authority_file: Path
     certificate: Path
     key: Path
 
@@ -54,7 +55,9 @@ def make_certificates(directory: Path) -> Certificates:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
-    return Certificates(authority.public_bytes(serialization.Encoding.PEM).decode(), certificate, key)
+    authority_file = directory / "authority.pem"
+    authority_file.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+    return Certificates(authority_file.read_text(), authority_file, certificate, key)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

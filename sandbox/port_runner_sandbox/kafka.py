@@ -1,50 +1,63 @@
 """The Kafka cluster as its clients see it."""
 
-import time
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import KafkaException, Producer
+
+from port_runner_sandbox.broker import MAX_MESSAGE_BYTES, Broker
+from port_runner_sandbox.certificates import Certificates
 
 TIMEOUT_SECONDS = 10
+SECURITY_PROTOCOL = "SASL_SSL"
+MECHANISM = "SCRAM-SHA-512"
+# Port's own user of the cluster. It alone produces.
+OWNER = "port"
+
+type Settings = dict[str, str | int | float | bool]
 
 
 class Kafka:
-    """The address of the cluster and its login. Produces records, and reads the offsets of consumer groups.
+    """The address of the cluster and an organization's login, topics and groups, as Port hands them out.
 
-    `topic` is the topic of the organization's runs.
+    `topic` is the topic of the organization's runs. With the rights of Port, this also makes topics and produces.
     """
 
     def __init__(
-        self,
-        *,
-        bootstrap_servers: list[str],
-        ca_certificate: str,
-        username: str,
-        password: str,
-        topic: str,
-        set_password: Callable[[str, str], None],
+        self, broker: Broker, *, certificates: Certificates, organization: str, username: str, password: str
     ) -> None:
-        self.bootstrap_servers = bootstrap_servers
-        self.ca_certificate = ca_certificate
+        self.bootstrap_servers = [broker.address]
+        self.ca_certificate = certificates.authority
+        self.ca_file: Path = certificates.authority_file
+        self.organization = organization
         self.username = username
-        self.password = password
-        self.topic = topic
-        self._set_password = set_password
+        self.topic = f"{organization}.runs"
+        self.change_log_topic = f"{organization}.change.log"
+        self.group_prefix = f"{organization}."
+        self._broker = broker
+        self._owner_password = secrets.token_urlsafe()
         self._producer: Producer | None = None
-        self._admin_client: AdminClient | None = None
+        broker.set_password(OWNER, self._owner_password, organization=None)
+        self.change_password(password)
 
-    def client_config(self) -> dict[str, str | int | float | bool]:
-        """The settings that a confluent-kafka client needs to connect."""
+    def client_config(self) -> Settings:
+        """The settings that a confluent-kafka client of the organization needs to connect."""
+        return self._config(self.username, self.password)
+
+    def owner_config(self) -> Settings:
+        """The settings of a confluent-kafka client that may produce, as Port itself does."""
+        return self._config(OWNER, self._owner_password)
+
+    def _config(self, username: str, password: str) -> Settings:
         return {
             "bootstrap.servers": ",".join(self.bootstrap_servers),
             "broker.address.family": "v4",
-            "security.protocol": "SASL_SSL",
+            "security.protocol": SECURITY_PROTOCOL,
             "ssl.ca.pem": self.ca_certificate,
-            "sasl.mechanism": "SCRAM-SHA-512",
-            "sasl.username": self.username,
-            "sasl.password": self.password,
+            "sasl.mechanism": MECHANISM,
+            "sasl.username": username,
+            "sasl.password": password,
             "log_level": 2,
         }
 
@@ -63,8 +76,7 @@ class Kafka:
         """
         errors: list[KafkaException] = []
         if self._producer is None:
-            # After a batch of several records, the broker reports a wrong end of the partition.
-            self._producer = Producer(self.client_config() | {"linger.ms": 0, "batch.num.messages": 1})
+            self._producer = Producer(self.owner_config() | {"linger.ms": 0})
         self._producer.produce(
             topic or self.topic,
             value,
@@ -79,32 +91,17 @@ class Kafka:
         if errors:
             raise errors[0]
 
-    def create_topic(self, name: str, partitions: int = 1) -> None:
-        """Create a topic and wait until it exists."""
-        admin = self._admin()
-        for created in admin.create_topics([NewTopic(name, partitions, 1)]).values():
-            created.result(TIMEOUT_SECONDS)
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while name not in admin.list_topics(timeout=TIMEOUT_SECONDS).topics:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"The topic {name} does not exist {TIMEOUT_SECONDS} seconds after its creation")
-            time.sleep(0.02)
+    def create_topic(self, name: str, partitions: int = 1, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        """Create a topic that the organization's users may read."""
+        self._broker.create_topic(
+            name, organization=self.organization, partitions=partitions, max_message_bytes=max_message_bytes
+        )
 
     def committed(self, group: str, topic: str | None = None, partitions: int = 1) -> list[int | None]:
         """Return the next offset of a consumer group for each partition, or None if it has committed nothing."""
-        places = [TopicPartition(topic or self.topic, partition) for partition in range(partitions)]
-        [answer] = self._admin().list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)]).values()
-        found = answer.result(TIMEOUT_SECONDS).topic_partitions
-        return [place.offset if place.offset >= 0 else None for place in found]
+        return self._broker.committed(group, topic or self.topic, partitions)
 
     def change_password(self, password: str) -> None:
         """Change the user's password, as a rotation by Port would, and disconnect clients that have the old one."""
-        self._set_password(self.username, password)
+        self._broker.set_password(self.username, password, organization=self.organization)
         self.password = password
-        self._producer = None
-        self._admin_client = None
-
-    def _admin(self) -> AdminClient:
-        if self._admin_client is None:
-            self._admin_client = AdminClient(self.client_config())
-        return self._admin_client

@@ -104,7 +104,7 @@ def _environment(home: Path, function_logs: Path, port: int) -> dict[str, str]:
         "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0",
         "LOCAL_LAMBDA_RUNTIMES": json.dumps({runtime: str(python) for runtime, python in RUNTIMES.items()}),
         "LOCAL_LAMBDA_LOGS": str(function_logs),
-        # A consumer waits for half a session before the broker lets it join its group.
-        "LOCAL_LAMBDA_KAFKA_SESSION_TIMEOUT_MS": "2000",
+        # The shortest that Kafka takes: a consumer that lost its connection is in its group's way for so long.
+        "LOCAL_LAMBDA_KAFKA_SESSION_TIMEOUT_MS": "6000",
         "LOCAL_LAMBDA_MAX_RETRY_DELAY_SECONDS": "0.2",
     }

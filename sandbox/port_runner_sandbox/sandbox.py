@@ -10,13 +10,11 @@ from urllib.parse import urlsplit
 from botocore.config import Config
 from localstack_client.session import Session
 
-from port_runner_sandbox.broker import broker
+from port_runner_sandbox.broker import Broker
 from port_runner_sandbox.certificates import make_certificates
 from port_runner_sandbox.fake_port import FakePort
-from port_runner_sandbox.gateway import Gateway
 from port_runner_sandbox.kafka import Kafka
 from port_runner_sandbox.localstack import running_localstack, start_localstack
-from port_runner_sandbox.processes import free_port
 
 REGION = "eu-west-1"
 # LocalStack accepts these credentials. AWS would not.
@@ -98,22 +96,15 @@ def start_sandbox(directory: Path, *, progress: Callable[[str], None] = _quiet) 
         started = None if aws_endpoint_url else parts.enter_context(start_localstack(directory))
         progress("Starting Kafka with TLS and SCRAM")
         certificates = make_certificates(directory / "certificates")
-        broker_port = free_port()
-        gateway = parts.enter_context(
-            Gateway(broker_port=broker_port, certificates=certificates, log=directory / "gateway.log")
-        )
-        gateway.set_password(KAFKA_USER, KAFKA_PASSWORD)
-        address = f"localhost:{gateway.port}"
-        parts.enter_context(broker(broker_port, advertised=address, log=directory / "broker.log"))
+        broker = parts.enter_context(Broker(certificates, log=directory / "broker.log"))
         progress("Starting the fake Port")
         port = parts.enter_context(FakePort(publish=lambda topic, value: kafka.produce(value, topic=topic)))
         kafka = Kafka(
-            bootstrap_servers=[address],
-            ca_certificate=certificates.authority,
+            broker,
+            certificates=certificates,
+            organization=port.organization_id,
             username=KAFKA_USER,
             password=KAFKA_PASSWORD,
-            topic=f"{port.organization_id}.runs",
-            set_password=gateway.set_password,
         )
         port.kafka_credentials = {
             "brokers": kafka.bootstrap_servers,
@@ -121,11 +112,11 @@ def start_sandbox(directory: Path, *, progress: Callable[[str], None] = _quiet) 
             "password": kafka.password,
         }
         kafka.create_topic(kafka.topic)
-        kafka.create_topic(f"{port.organization_id}.change.log")
+        kafka.create_topic(kafka.change_log_topic)
         if started:
             progress("Waiting for LocalStack")
             started.wait()
             aws_endpoint_url = started.url
         assert aws_endpoint_url
-        progress(f"The sandbox is ready: AWS at {aws_endpoint_url}, Kafka at {address}, Port at {port.url}")
+        progress(f"The sandbox is ready: AWS at {aws_endpoint_url}, Kafka at {broker.address}, Port at {port.url}")
         yield Sandbox(aws_endpoint_url, kafka, port, directory)

@@ -111,12 +111,12 @@ def another_mapping(deployment: Deployment, **settings: Any) -> Iterator[None]:
 
 
 def test_doctor_finds_what_is_wrong_with_a_mapping(deployment: Deployment) -> None:
-    """A missing topic, a forbidden group without members, and a disabled mapping are each found."""
-    group = {"ConsumerGroupId": "a-group-without-members"}
+    """A topic and a group that are not the organization's, and a disabled mapping, are each found."""
+    group = {"ConsumerGroupId": "a-foreign-group"}
     with another_mapping(deployment, Topics=["org_another.runs"], SelfManagedKafkaEventSourceConfig=group):
         found = bad(deployment, "--topic", "org_another.runs")
         assert bad(deployment) == []
-    assert found == ["Mapping: state", "Port: topic", "Port: group", "Kafka: topic", "Kafka: members"]
+    assert found == ["Mapping: state", "Port: topic", "Port: group", "Kafka: topic"]
 
 
 def test_doctor_finds_a_shared_group(deployment: Deployment) -> None:

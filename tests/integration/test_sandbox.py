@@ -19,6 +19,7 @@ import pytest
 from confluent_kafka import Producer
 
 from port_runner_sandbox import NoSandbox, ProcessFailed, Sandbox, start_sandbox
+from port_runner_sandbox.broker import MAX_MESSAGE_BYTES
 from port_runner_sandbox.certificates import make_certificates
 from port_runner_sandbox.processes import Process, free_port
 
@@ -200,9 +201,9 @@ def prepare(sandbox: Sandbox, common: Common) -> Iterator[Callable[..., Mapping]
     """
     prepared: list[Mapping] = []
 
-    def prepare(*, partitions: int = 1, **options: Any) -> Mapping:
-        mapping = Mapping(sandbox, common, f"topic-{uuid.uuid4()}", options)
-        sandbox.kafka.create_topic(mapping.topic, partitions)
+    def prepare(*, partitions: int = 1, max_message_bytes: int = MAX_MESSAGE_BYTES, **options: Any) -> Mapping:
+        mapping = Mapping(sandbox, common, f"{sandbox.kafka.group_prefix}{uuid.uuid4()}", options)
+        sandbox.kafka.create_topic(mapping.topic, partitions, max_message_bytes=max_message_bytes)
         prepared.append(mapping)
         return mapping
 
@@ -294,8 +295,11 @@ def test_a_batch_closes_when_full_or_when_its_window_ends(prepare: Callable[...,
 def test_no_event_is_larger_than_six_megabytes(prepare: Callable[..., Mapping], sandbox: Sandbox) -> None:
     """A batch stays below 6 MB. A record that is too large alone goes to the on-failure queue without an attempt."""
     queue, queue_arn = create_queue(sandbox)
-    mapping = prepare(BatchSize=10, DestinationConfig={"OnFailure": {"Destination": queue_arn}})
-    producer = Producer(sandbox.kafka.client_config() | {"message.max.bytes": 10_000_000, "batch.num.messages": 1})
+    # Port's topics have a lower limit.
+    mapping = prepare(
+        max_message_bytes=10_000_000, BatchSize=10, DestinationConfig={"OnFailure": {"Destination": queue_arn}}
+    )
+    producer = Producer(sandbox.kafka.owner_config() | {"message.max.bytes": 10_000_000, "batch.num.messages": 1})
     for size in (2_500_000, 2_500_000, 5_000_000, 10):
         producer.produce(mapping.topic, b"x" * size)
     assert producer.flush(10) == 0
@@ -462,7 +466,7 @@ def test_records_that_are_too_old_are_given_up(prepare: Callable[..., Mapping], 
     mapping = prepare(
         BatchSize=10, MaximumRecordAgeInSeconds=60, DestinationConfig={"OnFailure": {"Destination": queue_arn}}
     )
-    producer = Producer(sandbox.kafka.client_config())
+    producer = Producer(sandbox.kafka.owner_config())
     producer.produce(mapping.topic, b"old", timestamp=int(time.time() * 1000) - 61_000)
     assert producer.flush(10) == 0
     mapping.produce("new")
@@ -834,8 +838,8 @@ with start_sandbox(Path(sys.argv[1])) as sandbox:
         assert holder.stdout
         assert holder.stdout.readline() == "running\n"
         family = descendants(holder.pid)
-        # The holder; broker, LocalStack and function, each with its watcher.
-        assert len(family) == 7
+        # The holder; LocalStack and function, each with its watcher.
+        assert len(family) == 5
         holder.kill()
     until(lambda: not any(map(running, family)))
 

@@ -1,7 +1,7 @@
 """A deployment for `doctor`, in which a test breaks one part, and the findings about it.
 
 Function, role, secrets, queue and log are in an AWS within this process, Port is the fake one, and Kafka is a broker on
-this machine behind TLS and SCRAM.
+this machine with TLS and SCRAM.
 """
 
 import json
@@ -41,7 +41,7 @@ def reading(kafka: Kafka, group: str, topic: str = TOPIC) -> Iterator[None]:
         "group.id": group,
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
-        "session.timeout.ms": 2000,
+        "session.timeout.ms": 6000,
         "heartbeat.interval.ms": 300,
     }
     consumer = Consumer(kafka.client_config() | settings)

@@ -12,7 +12,7 @@ from port_runner_cli.clients.aws import asking_aws, aws_client
 from port_runner_cli.output import CommandFailed
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, KafkaError, Message
+    from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 TIMEOUT_SECONDS = 10.0
 # Seconds for the first look at a new connection's problems. Later looks take longer, as an answer may come from afar.
@@ -165,12 +165,30 @@ def open_consumer(mapping: KafkaMapping) -> Iterator["Consumer"]:
         _connect(consumer, troubles)
         yield consumer
     except KafkaException as error:
-        cause = troubles.cause(error.args[0])
-        advice = ADVICE.get(cause.name(), "")
-        brokers = ", ".join(mapping.brokers)
-        raise KafkaFailed(f"Kafka at {brokers} refused: {cause.str()}. {advice}".rstrip(), cause.name()) from error
+        raise _refusal(mapping, troubles.cause(error.args[0])) from error
     finally:
         consumer.close()
+
+
+def _refusal(mapping: KafkaMapping, error: "KafkaError") -> KafkaFailed:
+    advice = ADVICE.get(error.name(), "")
+    brokers = ", ".join(mapping.brokers)
+    return KafkaFailed(f"Kafka at {brokers} refused: {error.str()}. {advice}".rstrip(), error.name())
+
+
+def committed(mapping: KafkaMapping, places: list["TopicPartition"]) -> list["TopicPartition"]:
+    """Return the offsets that the group has committed in these partitions. Raises CommandFailed."""
+    from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    # A consumer's own `committed` says only that its time is up if the user may not use the group.
+    client = AdminClient(mapping.client_settings())
+    asked = [ConsumerGroupTopicPartitions(mapping.group, places)]
+    try:
+        [answer] = client.list_consumer_group_offsets(asked, request_timeout=TIMEOUT_SECONDS).values()
+        return list(answer.result().topic_partitions)
+    except KafkaException as error:
+        raise _refusal(mapping, error.args[0]) from error
 
 
 def _connect(consumer: "Consumer", troubles: Troubles) -> None:

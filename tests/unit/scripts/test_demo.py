@@ -2,27 +2,38 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from confluent_kafka.admin import AdminClient
+
 from port_runner_sandbox import Sandbox
+from port_runner_sandbox.broker import Broker
+from port_runner_sandbox.certificates import make_certificates
 from port_runner_sandbox.fake_port import FakePort
 from port_runner_sandbox.kafka import Kafka
 from scripts.demo import exports
 
+CLIENT_SECRET = 'it\'s "quoted" $HOME'
 
-def test_exports_lead_a_shell_to_the_stack(tmp_path: Path) -> None:
-    """A shell that reads the lines has the sandbox's AWS and Port, the function's name, and no AWS profile."""
-    secret = 'it\'s "quoted" $HOME'
-    kafka = Kafka(
-        bootstrap_servers=[], ca_certificate="", username="", password="", topic="", set_password=lambda *_: None
-    )
-    with FakePort(client_secret=secret) as port:
-        sandbox = Sandbox("http://127.0.0.1:4566", kafka, port, tmp_path)
-        lines = exports(sandbox, "the-function")
-        url = port.url
-    names = ("AWS_ENDPOINT_URL", "PORT_API_URL", "PORT_CLIENT_SECRET", "PORT_RUNNER_FUNCTION", "AWS_PROFILE")
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    """A sandbox without AWS."""
+    certificates = make_certificates(tmp_path)
+    with FakePort(client_secret=CLIENT_SECRET) as port, Broker(certificates, log=tmp_path / "broker.log") as broker:
+        kafka = Kafka(
+            broker, certificates=certificates, organization=port.organization_id, username="user", password="password"
+        )
+        for topic in (kafka.topic, kafka.change_log_topic):
+            kafka.create_topic(topic)
+        yield Sandbox("http://127.0.0.1:4566", kafka, port, tmp_path)
+
+
+def read_in_shell(lines: str, *names: str) -> list[str]:
+    """Return variables of a shell that has read the lines."""
     shown = "".join(f'\nprintf "%s\\n" "${name}"' for name in names)
-
     answer = subprocess.run(
         ["sh", "-c", lines + shown],
         env={"PATH": os.environ["PATH"], "AWS_PROFILE": "mine"},
@@ -30,5 +41,34 @@ def test_exports_lead_a_shell_to_the_stack(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
+    return answer.stdout.splitlines()
 
-    assert answer.stdout.splitlines() == ["http://127.0.0.1:4566", url, secret, "the-function", ""]
+
+def test_exports_lead_a_shell_to_the_stack(sandbox: Sandbox) -> None:
+    """A shell that reads the lines has the sandbox's AWS and Port, the function's name, and no AWS profile."""
+    names = ("AWS_ENDPOINT_URL", "PORT_API_URL", "PORT_CLIENT_SECRET", "PORT_RUNNER_FUNCTION", "AWS_PROFILE")
+    shown = read_in_shell(exports(sandbox, "the-function"), *names)
+    assert shown == ["http://127.0.0.1:4566", sandbox.port.url, CLIENT_SECRET, "the-function", ""]
+
+
+def test_exports_lead_any_client_to_kafka(sandbox: Sandbox) -> None:
+    """The lines have what a Kafka client needs, but only the name of the secret that holds the password."""
+    lines = exports(sandbox, "the-function")
+    names = ("BROKERS", "SECURITY_PROTOCOL", "SASL_MECHANISM", "CA_FILE", "USERNAME")
+    servers, protocol, mechanism, ca_file, username = read_in_shell(lines, *(f"KAFKA_{name}" for name in names))
+    client = AdminClient(
+        {
+            "bootstrap.servers": servers,
+            "security.protocol": protocol,
+            "sasl.mechanism": mechanism,
+            "ssl.ca.location": ca_file,
+            "sasl.username": username,
+            "sasl.password": sandbox.kafka.password,
+        }
+    )
+    topics = read_in_shell(lines, "KAFKA_RUNS_TOPIC", "KAFKA_CHANGE_LOG_TOPIC")
+    assert topics == [f"{sandbox.port.organization_id}.runs", f"{sandbox.port.organization_id}.change.log"]
+    assert set(client.list_topics(timeout=30).topics) == set(topics)
+    rest = read_in_shell(lines, "KAFKA_GROUP_PREFIX", "KAFKA_PASSWORD_SECRET")
+    assert rest == [f"{sandbox.port.organization_id}.", "the-function/kafka-credentials"]
+    assert "=password\n" not in lines

@@ -1,7 +1,9 @@
 """The creation of the environments, with fakes of Python, pip and uv, and the search for a Python."""
 
 import fcntl
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,11 +79,15 @@ class Project:
     def installed(self, directory: str) -> str:
         return (self.root / directory / "installed").read_text()
 
+    def made_with(self, directory: str) -> str:
+        """Return the path of the Python that an environment was made with."""
+        return (self.root / directory / "made-of.txt").read_text().split()[0]
+
     def start(self) -> subprocess.Popen[str]:
         """Create all environments in another process."""
         program = (
-            "from scripts.environments import ENVIRONMENTS, Path, make_environments\n"
-            f"make_environments(Path({str(self.root)!r}), list(ENVIRONMENTS), Path({str(self.python)!r}))\n"
+            "from scripts.environments import Path, make_environments\n"
+            f"make_environments(Path({str(self.root)!r}), {ALL}, Path({str(self.python)!r}))\n"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -120,7 +126,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-ALL = tuple(environments.ENVIRONMENTS)
+# The environments that are made with the project's own Python.
+ALL = tuple(name for name, environment in environments.ENVIRONMENTS.items() if not environment.preferred_pythons)
 
 
 class TestMakeEnvironments:
@@ -171,6 +178,26 @@ class TestMakeEnvironments:
             "venv .venv-checkov",
         ]
         assert not (project.root / ".venv/left-over").exists()
+
+    def test_an_older_python_where_one_is_needed(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The environment of the old Kafka client is made with an older Python, or with the project's own."""
+        folder = project.root / "path"
+        folder.mkdir()
+        monkeypatch.setenv("PATH", str(folder))
+        for name in ("basename", "cp", "dirname", "grep", "mkdir", "rm"):
+            (folder / name).symlink_to(str(shutil.which(name, path=os.defpath)))
+        shim = folder / "python3.11"
+        shim.write_text("#!/bin/sh\nexit 1\n")
+        shim.chmod(0o755)
+        project.make("old-kafka")
+        assert project.made_with(".venv-old-kafka") == str(project.python)
+        older = project.program("older-python")
+        found = folder / "python3.10"
+        found.write_text(f"#!/bin/sh\necho {older}\n")
+        found.chmod(0o755)
+        assert project.make("old-kafka") == ["venv .venv-old-kafka", "uv old-kafka.txt", "uv done"]
+        assert project.made_with(".venv-old-kafka") == str(older)
+        assert project.made_with(".venv") == str(project.python)
 
     def test_moved_tree(self, project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
         """A moved tree creates its environments again, because their scripts contain the old path."""

@@ -10,6 +10,7 @@ from port_runner_cli.clients.kafka import (
     KafkaFailed,
     KafkaMapping,
     SecretUnfit,
+    committed,
     open_consumer,
     read_records,
 )
@@ -150,8 +151,8 @@ def group(deployment: Deployment) -> Finding:
         return unknown("there is no topic to read")
     place = TopicPartition(mapping.topic, 0)
     try:
+        committed(mapping, [place])
         with open_consumer(mapping) as consumer:
-            consumer.committed([place], timeout=TIMEOUT_SECONDS)
             consumer.get_watermark_offsets(place, timeout=TIMEOUT_SECONDS)
     except KafkaFailed as error:
         return bad(error.message, "Name the group ORG_ID.anything with kafka_consumer_group_id in Terraform.")
@@ -189,11 +190,13 @@ def lag(deployment: Deployment) -> Finding:
     from confluent_kafka import TopicPartition
 
     mapping, partitions = deployment.mapping, deployment.topics.get(deployment.mapping.topic, 0)
+    if not partitions:
+        return unknown("there is no topic to read")
     from_start = mapping.content.get("StartingPosition") == "TRIM_HORIZON"
     waiting: dict[int, tuple[int, int]] = {}
     with open_consumer(mapping) as consumer:
         places = [TopicPartition(mapping.topic, number) for number in range(partitions)]
-        for place in consumer.committed(places, timeout=TIMEOUT_SECONDS):
+        for place in committed(mapping, places):
             first, end = consumer.get_watermark_offsets(place, timeout=TIMEOUT_SECONDS)
             if place.offset < 0 and not from_start and end > first:
                 return unknown(

@@ -6,13 +6,11 @@ import pytest
 
 from port_runner_cli.clients.port import PortConnection
 from port_runner_cli.commands.setup import read_definitions, set_up
-from port_runner_sandbox.broker import broker
+from port_runner_sandbox.broker import Broker
 from port_runner_sandbox.certificates import Certificates, make_certificates
 from port_runner_sandbox.fake_port import FakePort
-from port_runner_sandbox.gateway import Gateway
 from port_runner_sandbox.kafka import Kafka
-from port_runner_sandbox.processes import free_port
-from tests.support.doctor_under_test import GROUP, TOPIC, Deployed, reading
+from tests.support.doctor_under_test import GROUP, ORGANIZATION, TOPIC, Deployed, reading
 from tests.support.fake_lambda import FakeLambda
 
 
@@ -24,22 +22,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(scope="package")
 def cluster(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """A broker with the topic of the runs, in which one record has been read in the function's group."""
-    directory, port = tmp_path_factory.mktemp("kafka"), free_port()
-    with Gateway(broker_port=port, certificates=certificates, log=directory / "gateway.log") as gateway:
-        gateway.set_password("user", "password")
-        with broker(port, advertised=f"127.0.0.1:{gateway.port}", log=directory / "broker.log"):
-            kafka = Kafka(
-                bootstrap_servers=[f"127.0.0.1:{gateway.port}"],
-                ca_certificate=certificates.authority,
-                username="user",
-                password="password",
-                topic=TOPIC,
-                set_password=gateway.set_password,
-            )
-            kafka.create_topic(TOPIC)
-            kafka.produce(b"{}")
-            with reading(kafka, GROUP):
-                yield kafka
+    with Broker(certificates, log=tmp_path_factory.mktemp("kafka") / "broker.log") as broker:
+        kafka = Kafka(
+            broker, certificates=certificates, organization=ORGANIZATION, username="user", password="password"
+        )
+        kafka.create_topic(TOPIC)
+        kafka.produce(b"{}")
+        with reading(kafka, GROUP):
+            yield kafka
 
 
 @pytest.fixture

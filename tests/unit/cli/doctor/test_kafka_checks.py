@@ -154,18 +154,12 @@ def test_a_topic_that_is_not_there(deployed: Deployed) -> None:
         expect(found, "Kafka: topic", says=TOPIC)
 
 
-def test_a_group_in_which_the_user_may_not_read(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group that the brokers' access lists refuse is named. The broker here has none, so its answer is made up."""
-
-    def refuse(*arguments: Any, **options: Any) -> Any:
-        raise KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
-
-    class Refusing(Consumer):
-        committed = refuse
-
-    monkeypatch.setattr("confluent_kafka.Consumer", Refusing)
+def test_a_group_in_which_the_user_may_not_read(deployed: Deployed) -> None:
+    """A group that the brokers' access lists refuse is named, with the brokers' own reason."""
+    deployed.mapping["SelfManagedKafkaEventSourceConfig"] = {"ConsumerGroupId": "mine"}
     found = findings(kafka=True)
-    expect(found, "Kafka: group", says="Group authorization failed")
+    assert of_state(found, "bad") == ["Port: group", "Kafka: group"]
+    assert "Group authorization failed" in found["Kafka: group"].found
     assert "ORG_ID.anything" in found["Kafka: group"].found
 
 
@@ -177,7 +171,7 @@ def test_a_group_in_which_nobody_reads(deployed: Deployed) -> None:
 
 
 def test_more_readers_than_partitions(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two readers of one partition one gets nothing: both are named. The broker here does not list its readers."""
+    """Of two readers of one partition one gets nothing: both are named."""
 
     class Member:
         def __init__(self, client_id: str) -> None:
