@@ -9,27 +9,26 @@ import json
 import keyword
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any
 
 from . import logs
-from .bounded import BoundedDict
 from .deadline import Call, Deadline
-from .errors import ActionError, InputError, PortApiError, PortNotFoundError, PortRunnerError, PortUnavailableError
+from .errors import ActionError, InputError, PortApiError, PortRunnerError, PortUnavailableError
 from .failure_queue import FailureQueue
+from .handler_errors import failure_of, interrupted, unavailable, unexpected
 from .journal import Entry, GivenBack, HandedOver, Started
 from .logs import log
-from .messages import RunRequest, find_inputs
+from .messages import RunRequest
 from .metrics import Metrics
 from .outcomes import Failure, InProgress, Outcome, Success
 from .port_api import PortClient
 from .reporting import Reporter
-from .routing import Route, routes_for
+from .routing import Route
 from .run import ActionRun
-from .run_api import ActionRunApi, NodeRunApi, RunApi, RunState, is_refusal
-from .run_log import LONGEST_TEXT
+from .run_api import RunApi, RunState, is_refusal
+from .run_finder import Found, RunFinder, run_ids
 from .secret_inputs import Decryptor, decrypted
 from .settings import Credentials, Settings
 from .signature import Verdict, verify
@@ -45,24 +44,10 @@ SHARE_WITHOUT_TIMEOUT = 0.5
 LAST_MOMENT_SECONDS = 0.2
 # The time for the log lines of a handler that starts again later.
 LAST_LINES_SECONDS = 1.0
-# Of the ids in a message that may be the run's, how many are tried.
-MOST_RUN_IDS = 10
 # The state of a run is read again if it was read longer ago.
 FRESH_SECONDS = 2.0
-# An action's operation can be edited in Port.
-KNOWN_OPERATION_SECONDS = 300.0
-REMEMBERED_ACTIONS = 1000
 # A record may arrive before Port shows its run.
 NEW_RECORD_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Found:
-    """A run request as the run in Port is, with the run's state at the moment *at* of ``time.monotonic()``."""
-
-    run_request: RunRequest
-    state: RunState
-    at: float
 
 
 class Lifecycle:
@@ -76,39 +61,36 @@ class Lifecycle:
         metrics: Metrics,
         settings: Settings,
     ) -> None:
-        self._routes = routes
+        self._finder = RunFinder(routes, port, asks_about_all=settings.unknown_actions == "fail")
         self._port = port
-        self._action_runs = ActionRunApi(port)
-        self._node_runs = NodeRunApi(port)
         self._failures = failures
         self._metrics = metrics
         self._reporter = Reporter(metrics)
         self._starts = Starts()
-        self._operations: BoundedDict[str, tuple[str | None, float]] = BoundedDict(REMEMBERED_ACTIONS)
         self._settings = settings
         private_key = settings.client_side_private_key if settings.client_side_private_key_secret_arn else None
         self._decryptor = Decryptor(settings.encryption_secret, private_key)
 
     def find(self, run_request: RunRequest, deadline: Deadline) -> Found | None:
         """Return the run in Port, or ``None`` if it is not for this function, or if Port does not know it."""
-        if self._is_for_others(run_request):
+        if self._finder.is_for_others(run_request):
             return None
-        return _patiently(lambda until: self._find(run_request, until), deadline)
+        return _patiently(lambda until: self._finder.find(run_request, until), deadline)
 
     def process(self, run_request: RunRequest, deadline: Deadline, *, found: Found | None = None) -> None:
         """End the run, or leave it to others if it is not for this function. *found* is a result of ``find``.
 
         Raises ``PortRunnerError`` if Lambda must redeliver the record.
         """
-        if self._is_for_others(run_request):
+        if self._finder.is_for_others(run_request):
             log.warning("action.unknown", stub=_stub(run_request.action or "…"))
             return
-        for run_id in _run_ids(run_request):
+        for run_id in run_ids(run_request):
             unreported = self._reporter.unreported(run_id)
             if unreported is not None:
                 self._reporter.report(unreported.run, unreported.outcome, deadline)
                 return
-        found = found or _patiently(lambda until: self._find(run_request, until), deadline)
+        found = found or _patiently(lambda until: self._finder.find(run_request, until), deadline)
         if found is None:
             self._keep_unknown(run_request)
             return
@@ -127,8 +109,8 @@ class Lifecycle:
             return unreported
         until = min(deadline.report, time.monotonic() + PATIENCE_BEFORE_HANDLER_SECONDS)
         with suppress(PortRunnerError):
-            found = self._find(run_request, until)
-            if found is None or not found.state.is_in_progress or not self._routes_of(found.run_request):
+            found = self._finder.find(run_request, until)
+            if found is None or not found.state.is_in_progress or not self._finder.routes_of(found.run_request):
                 return None
             run = self._run_of(found.run_request, until)
             last = self._starts.last_entry(run.id, found.state, run._run_api, until=until)
@@ -138,45 +120,9 @@ class Lifecycle:
             self._reporter.report(run, Failure(f"The run was given up before {when}: {reason}."), deadline)
         return self._unreported(run_request)
 
-    def _find(self, run_request: RunRequest, until: float) -> Found | None:
-        """Return the first of the message's runs that has a handler here, or else the first that Port knows."""
-        first = None
-        for run_id in _run_ids(run_request):
-            candidate = replace(run_request, run_id=run_id)
-            state = self._read_run(candidate, until)
-            if state is None:
-                continue
-            candidate = self._with_operation(_completed(candidate, state), until)
-            found = Found(candidate, state, time.monotonic())
-            if self._routes_of(candidate):
-                return found
-            first = first or found
-        return first
-
-    def _with_operation(self, run_request: RunRequest, until: float) -> RunRequest:
-        """Add the operation of the run's action if a handler depends on it. Neither message nor run may tell it."""
-        action = run_request.action
-        if (
-            action is None
-            or run_request.operation
-            or all(route.operation is None for route in self._routes_of(run_request))
-        ):
-            return run_request
-        known = self._operations.get(action)
-        if known is None or time.monotonic() - known[1] > KNOWN_OPERATION_SECONDS:
-            try:
-                known = self._port.get_operation(action, until=until), time.monotonic()
-            except PortUnavailableError:
-                raise
-            except PortApiError as error:  # the credentials may lack the permission to read actions
-                log.warning("action.not_read", error=error, status=error.status)
-                known = None, time.monotonic()
-            self._operations[action] = known
-        return replace(run_request, operation=known[0])
-
     def _process_found(self, run_request: RunRequest, state: RunState | None, deadline: Deadline) -> None:
         """Process the run that Port has. *state* is its state, or ``None`` if that may have changed since."""
-        run_api = self._api_of(run_request)
+        run_api = self._finder.api_of(run_request)
         for pauses in itertools.count():
             if state is None:
                 state = _patiently(lambda until: run_api.read(run_request.run_id, until=until), deadline)
@@ -213,12 +159,12 @@ class Lifecycle:
             self._reporter.report(self._run_of(run_request, deadline.work), failure, deadline)
 
     def _run_of(self, run_request: RunRequest, until: float) -> ActionRun[Any]:
-        run_api = self._api_of(run_request)
+        run_api = self._finder.api_of(run_request)
         return ActionRun(run_request, self._port, run_api, until=until, log_url=self._settings.log_url)
 
     def _unreported(self, run_request: RunRequest) -> Mapping[str, Any] | None:
         """Return the outcome that Port does not have yet, for a person to read."""
-        for run_id in _run_ids(run_request):
+        for run_id in run_ids(run_request):
             unreported = self._reporter.unreported(run_id)
             if unreported is not None:
                 return {"status": unreported.outcome.status, **vars(unreported.outcome)}
@@ -226,45 +172,14 @@ class Lifecycle:
 
     # Before the handler
 
-    def _is_for_others(self, run_request: RunRequest) -> bool:
-        """Return whether the message alone says that no handler here takes its run. Then Port is not asked."""
-        if not run_request.is_envelope or run_request.action is None or self._settings.unknown_actions == "fail":
-            return False
-        if run_request.is_workflow_node:
-            return False
-        if run_request.blueprint is None:
-            return not any(route.may_be_named(run_request.action) for route in self._routes)
-        return not self._routes_of(run_request)
-
     def _is_unhandled(self, run_request: RunRequest) -> bool:
-        if self._routes_of(run_request):
+        if self._finder.routes_of(run_request):
             return False
         if run_request.is_workflow_node:
             log.debug("record.skipped", reason="it is the run of a workflow's node")
             return True
         log.warning("action.unknown", stub=_stub(run_request.action or "…"))
         return self._settings.unknown_actions == "ignore"
-
-    def _routes_of(self, run_request: RunRequest) -> Sequence[Route]:
-        """Return the handler of the run. Return several if only the operation, which is not known, would tell."""
-        if run_request.action is None:
-            return ()
-        routes = [route for route in self._routes if route.workflow_nodes or not run_request.is_workflow_node]
-        return routes_for(routes, run_request.action, run_request.operation, run_request.blueprint)
-
-    def _api_of(self, run_request: RunRequest) -> RunApi:
-        return self._node_runs if run_request.is_workflow_node else self._action_runs
-
-    def _read_run(self, run_request: RunRequest, until: float) -> RunState | None:
-        """Return the run as Port has it, or ``None`` if Port does not know it, or does not take its id."""
-        try:
-            return self._api_of(run_request).read(run_request.run_id, until=until)
-        except PortNotFoundError:
-            return None
-        except PortApiError as error:
-            if not is_refusal(error):
-                raise
-            return None
 
     def _keep_unknown(self, run_request: RunRequest) -> None:
         """Keep a record whose run Port does not know. A new record is redelivered first: the run may appear."""
@@ -291,7 +206,7 @@ class Lifecycle:
     def _outcome(
         self, run: ActionRun[Any], run_request: RunRequest, last: Started | GivenBack | None, deadline: Deadline
     ) -> Outcome:
-        routes = self._routes_of(run_request)
+        routes = self._finder.routes_of(run_request)
         if not routes:
             return Failure(f"Nothing here handles the action {run_request.action}.")
         if len(routes) > 1:
@@ -305,23 +220,40 @@ class Lifecycle:
         starts = last.number if isinstance(last, Started) else last.starts if last is not None else 0
         if starts >= route.max_starts:
             log.warning("run.interrupted", starts=starts)
-            return _interrupted(starts)
+            return interrupted(starts)
         if deadline.work_seconds < _needed_seconds(route, deadline):
             raise PortRunnerError("too little of the invocation's time is left to start its handler")
+        failure = self._read_inputs(run, run_request, route, deadline)
+        if failure is not None:
+            return failure
+        return self._start(run, route, starts, deadline)
+
+    def _read_inputs(
+        self, run: ActionRun[Any], run_request: RunRequest, route: Route, deadline: Deadline
+    ) -> Failure | None:
+        """Set the run's inputs. Return a failure if they do not fit.
+
+        A dataclass can have code of the handler's author, which may raise anything or never end.
+        """
+
+        def read() -> Any:
+            inputs, message = run_request.inputs or {}, run_request.message
+            return route.read_inputs(decrypted(inputs, message, self._decryptor, declared=route.secret_inputs))
+
+        call = Call(read)
+        if not call.wait(deadline.work_seconds):
+            log.error("run.timed_out", handler=route.name, handler_has_left=call.abandon())
+            return Failure("Timed out while the inputs were checked.")
         try:
-            run.inputs = route.read_inputs(
-                decrypted(run_request.inputs or {}, run_request.message, self._decryptor, declared=route.secret_inputs)
-            )
+            run.inputs = call.result()
         except InputError as error:
             log.warning("run.inputs_do_not_fit", input=error.input)
             return Failure(str(error))
-        except ActionError as error:  # from a dataclass that checks its own fields
-            return _failure_of(error)
-        except PortRunnerError:
-            raise
-        except Exception as error:  # from a dataclass that checks its own fields
-            return _failure_of(error)
-        return self._start(run, route, starts, deadline)
+        except BaseException as error:
+            if isinstance(error, PortRunnerError) and not isinstance(error, ActionError):
+                raise
+            return failure_of(error)
+        return None
 
     # The handler
 
@@ -340,7 +272,7 @@ class Lifecycle:
             return self._outcome_of(call, run, route)
         except PortUnavailableError as error:
             if started.number >= route.max_starts:
-                return _failure_of(error)
+                return failure_of(error)
             log.warning("run.given_back", error=error, start=started.number)
             run._log.close(min(deadline.report, time.monotonic() + LAST_LINES_SECONDS))
             self._starts.give_back(started, f"{error}. It starts again.", run, until=deadline.report)
@@ -378,14 +310,14 @@ class Lifecycle:
         try:
             outcome = call.result()
         except BaseException as error:  # also SystemExit, which ends the handler but not the function
-            if route.idempotent and (unavailable := _unavailable(error)) is not None:
-                raise unavailable from None
-            return _failure_of(error)
+            if route.idempotent and (reason := unavailable(error)) is not None:
+                raise reason from None
+            return failure_of(error)
         if outcome is None:
             return Success()
         if not isinstance(outcome, Success | InProgress):
             log.error("run.outcome_unknown", handler=route.name, kind=type(outcome).__name__)
-            return _unexpected(None)
+            return unexpected(None)
         return outcome
 
 
@@ -409,38 +341,10 @@ def _needed_seconds(route: Route, deadline: Deadline) -> float:
     return min(route.timeout, deadline.all_work_seconds * LARGEST_SHARE)
 
 
-def _interrupted(starts: int) -> Failure:
-    if starts == 1:
-        return Failure("The run was interrupted: the function that worked on it ended before it was done.")
-    return Failure(f"The run was interrupted {starts} times: each time, the function ended before it was done.")
-
-
 def _verdict(text: str, credentials: Credentials) -> Verdict:
     """Return the verdict on a message's signature, which may be by any of the organization's clients."""
     verdicts = [verify(text, secret) for secret in credentials.secrets]
     return Verdict.VALID if Verdict.VALID in verdicts else verdicts[0]
-
-
-def _run_ids(run_request: RunRequest) -> Iterator[str]:
-    """Return the ids in the message that are tried, in order."""
-    return itertools.islice(itertools.chain([run_request.run_id], run_request.other_run_ids()), MOST_RUN_IDS)
-
-
-def _completed(run_request: RunRequest, state: RunState) -> RunRequest:
-    """Return *run_request* as the run in Port is. The message supplies only what Port leaves out."""
-    return replace(
-        run_request,
-        action=state.action or run_request.action,
-        blueprint=state.blueprint or run_request.blueprint,
-        entity_identifier=state.entity_identifier or run_request.entity_identifier,
-        inputs=_inputs(run_request, state),
-    )
-
-
-def _inputs(run_request: RunRequest, state: RunState) -> Mapping[str, Any]:
-    if run_request.inputs is not None and (run_request.has_certain_inputs or not state.inputs):
-        return run_request.inputs
-    return state.inputs or find_inputs(run_request.message)
 
 
 def _stub(action: str) -> str:
@@ -451,48 +355,3 @@ def _stub(action: str) -> str:
     return (
         f"@router.action({json.dumps(action)})\ndef {function}(run: ActionRun[Mapping[str, Any]]) -> Success:\n    ..."
     )
-
-
-def _failure_of(error: BaseException) -> Failure:
-    """Return the failure that Port shows for an error of a handler or of its inputs."""
-    action_errors = _action_errors(error)
-    if not action_errors:
-        log.error("run.failed_unexpectedly", error=error)
-        return _unexpected(error)
-    log.warning("run.action_failed", kind=type(action_errors[0]).__name__)
-    if isinstance(error, BaseExceptionGroup) and (others := error.split(ActionError)[1]) is not None:
-        log.error("run.failed_unexpectedly", error=others)
-    return Failure("\n".join(_text_of(each) for each in action_errors)[:LONGEST_TEXT])
-
-
-def _action_errors(error: BaseException) -> list[ActionError]:
-    """Return the errors whose texts are for Port. A handler with a task group raises several at once."""
-    if isinstance(error, ActionError):
-        return [error]
-    if isinstance(error, BaseExceptionGroup):
-        return [found for each in error.exceptions for found in _action_errors(each)]
-    return []
-
-
-def _unavailable(error: BaseException) -> PortUnavailableError | None:
-    """Return the error of a Port that did not answer, if the handler failed for that reason alone."""
-    if isinstance(error, PortUnavailableError):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        found = [_unavailable(each) for each in error.exceptions]
-        return None if None in found else found[0]
-    return None
-
-
-def _text_of(error: ActionError) -> str:
-    text = ""
-    with suppress(Exception):  # a class of the handler's author may have its own __str__
-        text = str(error)
-    return text or "The action failed."
-
-
-def _unexpected(error: BaseException | None) -> Failure:
-    """Return the failure that Port shows for a defect: the request's id, but no text of the error."""
-    said = f"The action failed: {error}." if isinstance(error, PortApiError) else "The action failed unexpectedly."
-    request_id = logs.field("request_id")
-    return Failure(f"{said} The function's log has more, under the request {request_id}." if request_id else said)

@@ -19,12 +19,13 @@ from .deadline import Deadline, end_process_if_harmed
 from .errors import MessageError, PortRunnerError, RecordsNotConsumed
 from .failure_queue import FailureQueue
 from .kafka import Record, records_from_event
-from .lifecycle import Found, Lifecycle
+from .lifecycle import Lifecycle
 from .logs import log
 from .messages import ForOthers, MessagePaths, RunRequest, parsed, read_message
 from .metrics import Metrics
 from .port_api import PortClient
 from .routing import ActionRouter, Route, add_route
+from .run_finder import Found
 from .secret_inputs import without_secrets
 from .settings import Settings
 from .version import VERSION

@@ -474,6 +474,26 @@ def test_inputs_that_check_themselves(function: Function) -> None:
     assert "canary" not in function.output
 
 
+def test_inputs_whose_check_never_ends(function: Function) -> None:
+    """A dataclass whose own check hangs ends the run as timed out, within the invocation, and is not started."""
+
+    @dataclass(frozen=True)
+    class Endless:
+        cpu: int
+
+        def __post_init__(self) -> None:
+            while True:
+                time.sleep(0.01)
+
+    function.router.action("resize", inputs=Endless)(lambda run: None)
+
+    assert function.run("resize", {"cpu": 3}, seconds=2.0) is None
+
+    assert function.ends()[0]["status"] == "FAILURE"
+    assert "Timed out" in function.ends()[0]["summary"]
+    assert not function.logged("run.started")
+
+
 class Mute(ActionFailed):
     """An error of the handler's author whose own text cannot be made."""
 
