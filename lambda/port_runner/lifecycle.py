@@ -42,6 +42,7 @@ LARGEST_SHARE = 0.8
 SHARE_WITHOUT_TIMEOUT = 0.5
 # A call of Port in a handler gives up when the time is up. The handler then has a moment to end by itself.
 LAST_MOMENT_SECONDS = 0.2
+LAST_MOMENT_SHARE = 0.1
 # The time for the log lines of a handler that starts again later.
 LAST_LINES_SECONDS = 1.0
 # The state of a run is read again if it was read longer ago.
@@ -269,7 +270,7 @@ class Lifecycle:
         log.info("run.started", handler=route.name, start=started.number)
         self._metrics.run_started(route.identifier)
         try:
-            return self._outcome_of(call, run, route)
+            return self._outcome_of(call, run, route, deadline)
         except PortUnavailableError as error:
             if started.number >= route.max_starts:
                 return failure_of(error)
@@ -295,13 +296,14 @@ class Lifecycle:
         self._starts.began(run)
         return started, call
 
-    def _outcome_of(self, call: Call, run: ActionRun[Any], route: Route) -> Outcome:
+    def _outcome_of(self, call: Call, run: ActionRun[Any], route: Route, deadline: Deadline) -> Outcome:
         """Return the outcome of the handler. After its time is up, it can reach neither Port nor the next event.
 
         Raises ``PortUnavailableError`` if an idempotent handler failed because Port did not answer.
         """
         began = time.monotonic()
-        finished = call.wait(run._until - began) or call.wait(LAST_MOMENT_SECONDS)
+        last_moment = min(LAST_MOMENT_SECONDS, (deadline.report - deadline.work) * LAST_MOMENT_SHARE)
+        finished = call.wait(run._until - began) or call.wait(last_moment)
         run._end()
         run._handler_seconds = time.monotonic() - began
         if not finished:
