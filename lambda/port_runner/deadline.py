@@ -129,6 +129,8 @@ class Call:
         self._harmful = False  # it was raised where it harms the process
         self._context = contextvars.copy_context()
         self._thread = threading.Thread(target=self._context.run, args=(self._run,), name="handler", daemon=True)
+        self.began = time.monotonic()
+        """The moment of ``time.monotonic()`` just before the function began."""
         self._thread.start()
 
     def _run(self) -> None:

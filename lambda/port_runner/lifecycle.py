@@ -301,11 +301,10 @@ class Lifecycle:
 
         Raises ``PortUnavailableError`` if an idempotent handler failed because Port did not answer.
         """
-        began = time.monotonic()
         last_moment = min(LAST_MOMENT_SECONDS, (deadline.report - deadline.work) * LAST_MOMENT_SHARE)
-        finished = call.wait(run._until - began) or call.wait(last_moment)
+        finished = call.wait(run._until - time.monotonic()) or call.wait(last_moment)
         run._end()
-        run._handler_seconds = time.monotonic() - began
+        run._handler_seconds = time.monotonic() - call.began
         if not finished:
             log.error("run.timed_out", seconds=round(run._handler_seconds, 1), handler_has_left=call.abandon())
             return Failure(f"Timed out after {run._handler_seconds:.0f} s.")

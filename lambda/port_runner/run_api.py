@@ -184,7 +184,7 @@ class NodeRunApi:
         self._update(run_id, {}, _given(statusLabel=RUNNING, links=list_links(log_url)), until)
 
     def give_back(self, run_id: str, entry: GivenBack, reason: str, *, until: float) -> None:
-        pass  # no call would find the entry
+        """Do nothing. Port has no call that reads the log of a node run, so no delivery would find the entry."""
 
     def note(
         self,

@@ -39,7 +39,7 @@ def test_runs_are_counted_by_action_and_outcome(function: Function, monkeypatch:
     assert sorted(line["Outcome"] for line in ended) == ["FAILURE", "SUCCESS"]
     for line in ended:
         assert (line["FunctionName"], line["Action"]) == ("my-runner", "resize")
-        assert 40 <= line["HandlerTime"] < 1000
+        assert 50 <= line["HandlerTime"] < 1000
         assert 1000 <= line["DeliveryLag"] < 3000
         [directive] = line["_aws"]["CloudWatchMetrics"]
         assert directive["Namespace"] == "PortRunner"
