@@ -140,13 +140,15 @@ def events_of(request: Received) -> Iterator[Event]:
     path = request.path
     if request.status is None or request.status >= 400:
         yield Event(request.at, "Port", f"answers {request.status} to {request.method} {path}")
-    elif request.method == "PATCH":
-        if label := body.get("statusLabel"):
-            yield Event(request.at, "label", label)
+        return
+    if label := body.get("statusLabel"):
+        yield Event(request.at, "label", label)
+    if request.method == "PATCH":
         if status := body.get("status"):
             yield Event(request.at, status, body.get("summary", ""))
     elif request.method == "POST" and path.endswith("/logs"):
-        yield Event(request.at, "run log", body["message"])
+        first, more, _ = body["message"].partition("\n")
+        yield Event(request.at, "run log", f"{first} …" if more else first)
     elif request.method == "POST" and path.endswith("/entities"):
         properties = ", ".join(f"{name} {value}" for name, value in body.get("properties", {}).items())
         yield Event(request.at, "entity", f"{body.get('title')} ({body.get('identifier')}): {properties}")

@@ -1,4 +1,4 @@
-"""The shell lines that the demo leaves for another terminal while it keeps running."""
+"""The demo: the events of a run, and the shell lines for another terminal while it keeps running."""
 
 import os
 import subprocess
@@ -13,7 +13,8 @@ from port_runner_sandbox.broker import Broker
 from port_runner_sandbox.certificates import make_certificates
 from port_runner_sandbox.fake_port import FakePort
 from port_runner_sandbox.kafka import Kafka
-from scripts.demo import exports
+from scripts.demo import events_of, exports
+from tests.support.port_client import make_client, soon
 
 CLIENT_SECRET = 'it\'s "quoted" $HOME'
 
@@ -72,3 +73,13 @@ def test_exports_lead_any_client_to_kafka(sandbox: Sandbox) -> None:
     rest = read_in_shell(lines, "KAFKA_GROUP_PREFIX", "KAFKA_PASSWORD_SECRET")
     assert rest == [f"{sandbox.port.organization_id}.", "the-function/kafka-credentials"]
     assert "=password\n" not in lines
+
+
+def test_a_start_is_shown_with_its_label() -> None:
+    """A line of the run's log can carry a label: both are shown, and of a long line only its beginning."""
+    with FakePort() as port:
+        port.add_run("r_1")
+        make_client(port).add_run_log("r_1", "Started.\nhttps://example.com", statusLabel="Running", until=soon())
+        shown = [(event.place, event.text) for event in events_of(port.requests[-1])]
+
+    assert shown == [("label", "Running"), ("run log", "Started. …")]
