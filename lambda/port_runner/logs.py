@@ -31,8 +31,8 @@ NAME = "port_runner"
 # AWS's handlers on the root logger. Their formatters end a line themselves, so another formatter would not fit them.
 RUNTIME_HANDLERS = ("LambdaLoggerHandler", "LambdaLoggerHandlerWithFrameType")
 RUNTIME_MODULES = ("bootstrap", "awslambdaric.bootstrap")
-# At DEBUG these write headers and bodies, such as a secret that is just being read and not yet masked. At INFO they tell
-# at each cold start where credentials and addresses come from.
+# At DEBUG these write headers and bodies, such as a secret that is just being read and not yet masked. At INFO they
+# tell at each cold start where credentials and addresses come from.
 TALKATIVE_LOGGERS = ("boto3", "botocore", "urllib3")
 # What a record has besides the `extra` of its call. The last three come from AWS's own filter and formatter.
 NO_EXTRA = frozenset(
